@@ -1,0 +1,183 @@
+"""The command line: ``azureml-emulator`` serves, ``azureml-emulator env`` prints how to reach it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from azureml_emulator import __version__
+from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, EventQueue, Settings, SettingsError
+
+_DEFAULT_STATE = Path(".azureml-emulator")
+_PORTS = {
+    "http": "the control plane and the pages, over plain http",
+    "tls": "the control plane over TLS, with the names of Azure's hosts",
+    "proxy": "the CONNECT proxy",
+    "blob": "Azurite's blob service behind the proxy that tells of new blobs",
+    "queue": "Azurite's queue service",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"azureml-emulator: {message.rstrip('.')}. See azureml-emulator --help.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 2 for a bad option, 1 when it could not serve."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0].startswith("-") and given[0] not in {"-h", "--help", "--version"}):
+        given = ["serve", *given]
+    said = _parser().parse_args(given)
+    if said.command == "env":
+        return _env(said)
+    try:
+        settings = _settings(said)
+    except SettingsError as error:
+        return _complain(error, 2)
+    return _serve(settings, said.log_level)
+
+
+def _complain(error: Exception, code: int) -> int:
+    sys.stderr.write(f"azureml-emulator: {error}\n")
+    return code
+
+
+def _serve(settings: Settings, log_level: str) -> int:
+    from azureml_emulator.server import run  # noqa: PLC0415  # half a second that `env` need not wait for
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("azure", "uvicorn", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        run(settings)
+    except SettingsError as error:
+        return _complain(error, 1)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="azureml-emulator", description="An Azure Machine Learning workspace on your own machine.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", parser_class=_Parser)
+    serve = commands.add_parser("serve", help="serve until SIGTERM; the default")
+    _add_state(serve)
+    for name, what in _PORTS.items():
+        serve.add_argument(f"--{name}-port", type=int, default=0, metavar="N", help=f"{what}; 0 (default): a free one")
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind; default %(default)s: this machine only")
+    serve.add_argument("--azurite-blob", default="http://127.0.0.1:10000", metavar="URL", help="default %(default)s")
+    serve.add_argument("--azurite-queue", default="http://127.0.0.1:10001", metavar="URL", help="default %(default)s")
+    serve.add_argument(
+        "--workspace",
+        action="append",
+        metavar="SUB/RG/NAME",
+        help=f"a workspace that exists at the start; repeatable; default {DEFAULT_WORKSPACE}",
+    )
+    serve.add_argument(
+        "--python", type=Path, default=Path(sys.executable), metavar="PATH", help="what jobs find as python"
+    )
+    serve.add_argument("--max-steps", type=int, default=2, metavar="N", help="processes at once; default %(default)s")
+    serve.add_argument(
+        "--event-queue",
+        action="append",
+        default=[],
+        metavar="QUEUE[:CONTAINER[/PREFIX]]",
+        help="a storage queue to tell of new blobs; repeatable",
+    )
+    serve.add_argument(
+        "--control",
+        action="store_true",
+        help="serve /control (scripts, clock, faults) on the loopback plain http port; for tests",
+    )
+    serve.add_argument("--location", default="westeurope", metavar="X", help="the region; default %(default)s")
+    serve.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    env = commands.add_parser("env", help="print the settings with which unmodified clients reach the emulator")
+    _add_state(env)
+    env.add_argument("--format", default="shell", choices=["shell", "json"])
+    return parser
+
+
+def _add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=_DEFAULT_STATE,
+        metavar="DIR",
+        help="what outlives a restart; default %(default)s",
+    )
+
+
+def _settings(said: argparse.Namespace) -> Settings:
+    """Read the options.
+
+    Raises:
+        SettingsError: One is wrong.
+    """
+    for option in ("azurite_blob", "azurite_queue"):
+        url = urlsplit(getattr(said, option))
+        if url.scheme != "http" or not url.hostname or url.path.strip("/"):
+            name = option.replace("_", "-")
+            raise SettingsError(f"--{name} {getattr(said, option)!r} is no http://HOST:PORT.")
+    if not said.python.exists():
+        raise SettingsError(f"--python {said.python} does not exist.")
+    if not re.fullmatch(r"[a-z0-9]+", said.location):
+        raise SettingsError(f"--location {said.location!r} is no region; write it as Azure does, e.g. westeurope.")
+    return Settings(
+        state_dir=said.state_dir.absolute(),
+        host=said.host,
+        **{f"{name}_port": getattr(said, f"{name}_port") for name in _PORTS},
+        azurite_blob=said.azurite_blob.rstrip("/"),
+        azurite_queue=said.azurite_queue.rstrip("/"),
+        location=said.location,
+        workspaces=tuple(said.workspace or (DEFAULT_WORKSPACE,)),
+        job_python=said.python.absolute(),
+        max_steps=said.max_steps,
+        event_queues=tuple(EventQueue.parse(text) for text in said.event_queue),
+        control=said.control,
+    )
+
+
+def environment(state_dir: Path) -> dict[str, str]:
+    """List the variables with which an unmodified client reaches the emulator, and nothing else.
+
+    Raises:
+        SettingsError: No emulator is ready there.
+    """
+    found = Addresses.read(state_dir)
+    ca = str(state_dir / "tls" / "ca.pem")
+    local = "localhost,127.0.0.1,::1"
+    return {
+        "HTTPS_PROXY": found.proxy,
+        "https_proxy": found.proxy,
+        "HTTP_PROXY": found.proxy,
+        "http_proxy": found.proxy,
+        "NO_PROXY": local,
+        "no_proxy": local,
+        "REQUESTS_CA_BUNDLE": ca,
+        "SSL_CERT_FILE": ca,
+        "CURL_CA_BUNDLE": ca,
+        "IDENTITY_ENDPOINT": f"{found.http}/msi/token",
+        "IDENTITY_HEADER": (state_dir / "identity-header").read_text(),
+    }
+
+
+def _env(said: argparse.Namespace) -> int:
+    try:
+        variables = environment(said.state_dir.absolute())
+    except SettingsError as error:
+        return _complain(error, 1)
+    if said.format == "json":
+        sys.stdout.write(json.dumps(variables, indent=2) + "\n")
+    else:
+        sys.stdout.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    return 0

@@ -1,0 +1,271 @@
+"""Running one command: its code and inputs fetched, its process watched, its outputs and log brought away."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from azure.core.exceptions import AzureError
+
+from azureml_emulator.joblogs import JobLog, log_name, log_path
+from azureml_emulator.processes import GRACE_S, LOOK_S, ProcessGroup, environment
+from azureml_emulator.settings import Addresses, Settings
+from azureml_emulator.steps import FILE_TYPES, LITERAL_TYPES, SpecificationError, output_uri, substitute
+from azureml_emulator.storage import BlobPlace, Storage, StorageError, long_uri
+from azureml_emulator.store import Run, Store, now
+
+Json = dict[str, Any]
+
+#: How often the log's blob follows the log, in seconds.
+SHIP_S = 0.5
+ARTIFACTS = "workspaceartifactstore"
+#: ISO 8601 durations as Azure writes them in ``limits.timeout``, e.g. PT30S or P1DT2H.
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?")
+
+
+class JobError(Exception):
+    """A job ended badly.
+
+    Attributes:
+        error: Run history's inner error object.
+        status: The run's final word.
+        exit_code: The process's, where there was one.
+    """
+
+    def __init__(self, message: str, *inner: str, code: str = "UserError", **ending: Any) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message, "innerError": {"code": inner[0]} if inner else None}
+        self.status: str = ending.get("status", "Failed")
+        self.exit_code: int | None = ending.get("exit_code")
+
+
+def seconds(duration: str) -> float:
+    """Read an ISO 8601 duration of days, hours, minutes and seconds.
+
+    Raises:
+        SpecificationError: It is none.
+    """
+    found = _DURATION.fullmatch(duration)
+    if found is None or not any(found.groups()):
+        raise SpecificationError(f"The time limit {duration!r} is no ISO 8601 duration such as PT30S.")
+    return sum(float(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+
+
+@attrs.frozen(kw_only=True)
+class Bench:
+    """The folders of one run, all below ``folder``, which is removed at its end."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, state_dir: Path) -> Bench:
+        """Make the folders of a run, under a name of their own."""
+        bench = cls(folder=runs_folder(state_dir) / uuid.uuid4().hex)
+        for folder in (bench.code, bench.folder / "tmp"):
+            folder.mkdir(parents=True)
+        return bench
+
+    @property
+    def code(self) -> Path:
+        """Where the job's code lies and the job starts."""
+        return self.folder / "code"
+
+    def input(self, name: str) -> Path:
+        """Where an input lies; made ready."""
+        folder = self.folder / "inputs" / name
+        folder.mkdir(parents=True)
+        return folder
+
+    def output(self, name: str, kind: str) -> Path:
+        """Where the job writes an output: a folder, or the path of one file; made ready."""
+        folder = self.folder / "outputs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name if kind in FILE_TYPES else folder
+
+
+def runs_folder(state_dir: Path) -> Path:
+    """Where runs have their folders; all in it is of a run that lives, or of one that an emulator left dying."""
+    return state_dir.absolute() / "runs"
+
+
+class CommandRunner:
+    """Runs command jobs and steps, a bounded number at once."""
+
+    def __init__(self, store: Store, storage: Storage, settings: Settings, addresses: Addresses) -> None:
+        self._store = store
+        self._storage = storage
+        self._settings = settings
+        self._http = addresses.http
+        self._slots = asyncio.Semaphore(settings.max_steps)
+        self.grace_s = GRACE_S
+
+    async def run(self, run: Run) -> None:
+        """Run it to its end.
+
+        Raises:
+            JobError: It did not succeed.
+            SpecificationError: It cannot be run as it is written.
+            asyncio.CancelledError: It was told to end; its process group has ended.
+        """
+        if self._slots.locked():
+            self._change(run, status="Queued")
+        async with self._slots:
+            self._change(run, status="Preparing")
+            bench = Bench.make(self._settings.state_dir)
+            try:
+                await self._run(run, bench)
+            except (StorageError, AzureError, OSError) as error:
+                raise JobError(f"Job {run.name}: {error}", "StorageAccessFailed") from error
+            finally:
+                shutil.rmtree(bench.folder, ignore_errors=True)
+
+    async def _run(self, run: Run, bench: Bench) -> None:
+        job_log = self._log(run)
+        job_log.open()
+        await job_log.ship()
+        code = run.spec.get("codeId") or run.spec.get("code")
+        if code:
+            await self._storage.download(self._storage.resolve(str(code), run.workspace), bench.code)
+        values = await self._fetch_inputs(run, bench)
+        outputs = self._outputs(run)
+        paths = {name: bench.output(name, output["jobOutputType"]) for name, output in outputs.items()}
+        values |= {f"outputs.{name}": str(path) for name, path in paths.items()}
+        command = substitute(str(run.spec["command"]), values)
+        env = environment(run, self._settings, http=self._http, folder=bench.folder)
+        env |= {f"AZURE_ML_OUTPUT_{name}": str(path) for name, path in paths.items()}
+        self._change(run, status="Running", started=now())
+        exit_code = await self._watch(
+            ProcessGroup.start(command, cwd=bench.code, env=env, log=job_log.path), job_log, _limit(run)
+        )
+        self._change(run, status="Finalizing", exit_code=exit_code)
+        await self._keep_artifacts(run, bench)
+        if exit_code != 0:
+            raise JobError(
+                f"Execution failed. The process of job {run.display_name or run.name} exited with status code"
+                f" {exit_code}. The last lines of its log:\n{job_log.tail()}",
+                "UserTrainingScriptFailed",
+                exit_code=exit_code,
+            )
+        await self._keep_outputs(run, outputs, paths)
+
+    async def _fetch_inputs(self, run: Run, bench: Bench) -> dict[str, str]:
+        """Bring all inputs, and say what each placeholder of the command means.
+
+        Raises:
+            JobError: One is not there; the process is not started.
+        """
+        values = {}
+        for name, given in run.inputs.items():
+            kind = str(given.get("jobInputType", "literal"))
+            if kind in LITERAL_TYPES:
+                values[f"inputs.{name}"] = str(given["value"])
+                continue
+            folder = bench.input(name)
+            wanted = "file" if kind in FILE_TYPES else "folder" if kind in ("uri_folder", "mlflow_model") else "any"
+            try:
+                place = self._storage.resolve(given["uri"], run.workspace)
+                values[f"inputs.{name}"] = str(await self._storage.download(place, folder, kind=wanted))
+            except StorageError as error:
+                if name in run.spec.get("may_be_empty", ()):
+                    values[f"inputs.{name}"] = str(folder)
+                    continue
+                raise JobError(
+                    f"DataAccessError(NotFound): input {name!r} ({kind}) at {given['uri']} cannot be read: {error}",
+                    "DataAccessError",
+                ) from error
+        return values
+
+    async def _watch(self, group: ProcessGroup, job_log: JobLog, limit_s: float | None) -> int:
+        """Wait for the end of a process while its log goes to the blob; whatever happens, its group ends."""
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        try:
+            ship_at = 0.0
+            while (exit_code := group.exit_code) is None:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise JobError(
+                        f"The job ran into its time limit of {limit_s:g} s.", "JobTimeout", status="Canceled"
+                    )
+                if time.monotonic() >= ship_at:
+                    await job_log.try_ship()
+                    ship_at = time.monotonic() + SHIP_S
+                await asyncio.sleep(LOOK_S)
+            return exit_code
+        finally:
+            await group.end(0 if group.exit_code is not None else self.grace_s)
+            await job_log.try_ship()
+
+    # outputs
+
+    def _outputs(self, run: Run) -> dict[str, Json]:
+        """Give each named output its place; ``default`` is the job's own ./outputs."""
+        found = {}
+        for name, output in run.outputs.items():
+            if name != "default":
+                kind = str(output.get("jobOutputType") or "uri_folder")
+                uri = output_uri(run.name, name, kind=kind, given=output.get("uri"))
+                found[name] = {**output, "jobOutputType": kind, "uri": long_uri(uri, run.workspace)}
+        return found
+
+    async def _keep_outputs(self, run: Run, outputs: Mapping[str, Json], paths: Mapping[str, Path]) -> None:
+        for name, output in outputs.items():
+            if not paths[name].exists():
+                raise JobError(f"The job succeeded, but did not write its output {name} ({output['jobOutputType']}).")
+            await self._storage.upload(paths[name], self._storage.resolve(output["uri"], run.workspace))
+            if output.get("assetName"):
+                self._register(run.workspace, output)
+        self._change(run, outputs={**run.outputs, **outputs})
+
+    async def _keep_artifacts(self, run: Run, bench: Bench) -> None:
+        """Keep ./outputs, of a job that failed too."""
+        folder = bench.code / "outputs"
+        if folder.is_dir():
+            await self._storage.upload(folder, self.artifact(run, "outputs"))
+
+    def _register(self, workspace: str, output: Json) -> None:
+        """Make an output that has an asset's name a version of that data asset."""
+        asset = f"{workspace}/data/{output['assetName']}"
+        version = output.get("assetVersion") or str(len(self._store.children(f"{asset}/versions")) + 1)
+        arm_id = f"{asset}/versions/{version}"
+        body = {
+            "id": arm_id,
+            "name": version,
+            "type": "Microsoft.MachineLearningServices/workspaces/data/versions",
+            "properties": {
+                "description": None,
+                "tags": {},
+                "properties": {},
+                "isArchived": False,
+                "isAnonymous": False,
+                "dataUri": output["uri"],
+                "dataType": output["jobOutputType"],
+            },
+            "systemData": {"createdAt": now(), "createdBy": "azureml-emulator", "createdByType": "Application"},
+        }
+        self._store.put(arm_id, body)
+
+    # logs
+
+    def artifact(self, run: Run, path: str) -> BlobPlace:
+        """Where a run keeps a file of its own."""
+        uri = f"azureml://datastores/{ARTIFACTS}/paths/ExperimentRun/dcid.{run.name}/{path}"
+        return self._storage.resolve(uri, run.workspace)
+
+    def _log(self, run: Run) -> JobLog:
+        path = log_path(self._settings.state_dir, run.workspace, run.name)
+        return JobLog(path, self._storage, self.artifact(run, log_name(run)))
+
+    def _change(self, run: Run, **changes: Any) -> None:
+        self._store.change_run(run.workspace, run.name, **changes)
+
+
+def _limit(run: Run) -> float | None:
+    """Read the job's time limit in seconds; None for none."""
+    timeout = (run.spec.get("limits") or {}).get("timeout")
+    return seconds(str(timeout)) if timeout else None

@@ -1,0 +1,387 @@
+"""The control interface, off by default: scripts, the clock, faults, the lifetime of tokens, and counts of requests.
+
+It is only served with ``--control``, on the loopback address of the plain http port.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from azureml_emulator.clock import CLOCK, ClockError
+from azureml_emulator.counts import RequestCounts
+from azureml_emulator.errors import Json, bad_request
+from azureml_emulator.faults import FaultError, FaultList
+from azureml_emulator.names import WorkspaceName, guid
+from azureml_emulator.routes import experiments
+from azureml_emulator.scripts import Script, ScriptError, seconds
+from azureml_emulator.settings import Settings
+from azureml_emulator.store import Run, Store
+from azureml_emulator.tokens import Lifetime
+
+#: The property of a job or an invocation, and the tag or property of an endpoint or a deployment, that names a script.
+PROPERTY = "emulator.script"
+#: How many jobs one request creates at most.
+MOST_JOBS = 100_000
+_CLOCK, _TOKENS, _SCRIPTS = "/control/clock", "/control/tokens", "/control/scripts"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class ControlError(Exception):
+    """A request to the control interface is wrong; the message is one sentence."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Control:
+    """What the control interface has set. Scripts, clock and lifetime outlive a restart; faults and counts do not.
+
+    Args:
+        store: Where scripts are kept.
+        settings: For the workspaces.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+        self.faults = FaultList()
+        self.requests = RequestCounts()
+        self.lifetime = Lifetime()
+        if kept := store.get(_CLOCK):
+            CLOCK.restore(kept)
+        if kept := store.get(_TOKENS):
+            self.lifetime.seconds = int(kept["lifetime_s"])
+
+    def script(self, said: Any) -> Script:
+        """Find a script by its name, or read it where it is written inline.
+
+        Raises:
+            ScriptError: There is none of that name, or it is wrong.
+        """
+        if not isinstance(said, str):
+            return Script.from_wire(said)
+        if said.lstrip()[:1] in {"{", "["}:
+            return Script.parse(said)
+        found = self.store.get(f"{_SCRIPTS}/{said}") if _NAME.fullmatch(said) else None
+        if found is None:
+            raise ScriptError(f"There is no script {said!r}; PUT it to {_SCRIPTS}/NAME first.")
+        return Script.from_wire(found["script"])
+
+
+def chosen(control: Control | None, *holders: Mapping[str, Any] | None) -> Script | None:
+    """Find the script that a job is to take.
+
+    Args:
+        control: The control interface; None where it is off.
+        holders: Properties and tags that may name it, the first before the others.
+
+    Returns:
+        The script; None where none is named, for a job that really runs.
+
+    Raises:
+        WireError: 400 where the script is not there or wrong, or the control interface is off.
+    """
+    said = next((holder[PROPERTY] for holder in holders if holder and holder.get(PROPERTY)), None)
+    if said is None:
+        return None
+    if control is None:
+        raise bad_request(f"The job asks for {PROPERTY}, and this emulator was started without --control.")
+    try:
+        return control.script(said)
+    except ScriptError as error:
+        raise bad_request(f"{PROPERTY}: {error}") from error
+
+
+def add_scripted(store: Store, run: Run, script: Script) -> bool:
+    """Add a scripted job and its steps; False when its name is taken."""
+    return store.add_scripted(_family(run, script), [script, *script.steps.values()])
+
+
+def _family(run: Run, script: Script) -> list[Run]:
+    """Make the runs of a scripted job: its own first, then its steps."""
+    steps = [
+        Run(
+            workspace=run.workspace,
+            name=guid(run.workspace, run.name, node),
+            kind="Step",
+            parent=run.name,
+            node=node,
+            display_name=node,
+            experiment=run.experiment,
+            script=step.digest,
+        )
+        for node, step in script.steps.items()
+    ]
+    return [attrs.evolve(run, script=script.digest), *steps]
+
+
+# the routes
+
+
+def application(control: Control) -> Starlette:
+    """Make the application below ``/control``."""
+    handlers: dict[Any, Any] = {HTTPException: _unknown}
+    found = [
+        _route("GET", f"{_SCRIPTS}/{{name}}", control, get_script),
+        _route("PUT", f"{_SCRIPTS}/{{name}}", control, put_script),
+        _route("DELETE", f"{_SCRIPTS}/{{name}}", control, delete_script),
+        _route("POST", "/control/jobs", control, post_jobs),
+        _route("GET", _CLOCK, control, get_clock),
+        _route("POST", _CLOCK, control, post_clock),
+        _route("POST", f"{_CLOCK}/advance", control, post_advance),
+        _route("GET", "/control/faults", control, get_faults),
+        _route("PUT", "/control/faults", control, put_faults),
+        _route("DELETE", "/control/faults", control, delete_faults),
+        _route("GET", _TOKENS, control, get_tokens),
+        _route("PUT", _TOKENS, control, put_tokens),
+        _route("GET", "/control/requests", control, get_requests),
+        _route("DELETE", "/control/requests", control, delete_requests),
+    ]
+    app = Starlette(routes=found, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
+_Handler = Callable[[Control, Request], Awaitable[Response]]
+
+
+def _route(method: str, path: str, control: Control, handler: _Handler) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(control, request)
+        except (ScriptError, FaultError, ClockError) as error:
+            return _refused(str(error), 400)
+        except ControlError as error:
+            return _refused(str(error), error.status)
+
+    made = Route(path, endpoint, methods=[method])
+    made.methods = {method}  # Starlette adds HEAD to GET
+    return made
+
+
+async def _unknown(request: Request, error: HTTPException) -> Response:
+    del error
+    return _refused(f"The control interface has no {request.method} {request.url.path}.", 501)
+
+
+def _refused(message: str, status: int) -> Response:
+    code = "NotEmulated" if status == 501 else "BadControlRequest"  # noqa: PLR2004  # HTTP's own
+    return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+async def _body(request: Request) -> Any:
+    """Read a JSON body; the content type is demanded, so that no web page can send one without being asked.
+
+    Raises:
+        ControlError: It is none.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ControlError(f"The content type is {kind or 'missing'}; send application/json.")
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise ControlError(f"The body is no JSON: {error}.") from error
+
+
+async def _members(request: Request, *, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:
+    """Read an object with exactly these members.
+
+    Raises:
+        ControlError: One is missing or unknown.
+    """
+    body = await _body(request)
+    if not isinstance(body, dict):
+        raise ControlError(f"The body is no object with {', '.join(needed)}.")
+    wrong = [f"{name} is missing" for name in needed if name not in body]
+    wrong += [f"{name} is unknown" for name in body if name not in {*needed, *optional}]
+    if wrong:
+        raise ControlError(f"The body is wrong: {'; '.join(wrong)}. Its members: {', '.join((*needed, *optional))}.")
+    return body
+
+
+def _whole(said: Any, name: str, *, least: int, most: int) -> int:
+    if isinstance(said, bool) or not isinstance(said, int) or not least <= said <= most:
+        raise ControlError(f"{name} is {json.dumps(said)[:80]}; give a whole number of {least} to {most}.")
+    return said
+
+
+# scripts
+
+
+def _script_id(request: Request) -> str:
+    name = request.path_params["name"]
+    if not _NAME.fullmatch(name):
+        raise ControlError(f"{name!r} is no name of a script; use letters, digits, '-', '_' and '.', at most 100.")
+    return f"{_SCRIPTS}/{name}"
+
+
+async def put_script(control: Control, request: Request) -> Response:
+    """PUT a script; jobs that have begun keep the one they began with."""
+    arm_id = _script_id(request)
+    script = Script.from_wire(await _body(request))
+    new = control.store.put(arm_id, {"script": script.to_wire()})
+    return JSONResponse(script.to_wire(), 201 if new else 200)
+
+
+async def get_script(control: Control, request: Request) -> Response:
+    """GET a script."""
+    found = control.store.get(_script_id(request))
+    if found is None:
+        raise ControlError(f"There is no script {request.path_params['name']!r}.", 404)
+    return JSONResponse(found["script"])
+
+
+async def delete_script(control: Control, request: Request) -> Response:
+    """DELETE a script; jobs that have begun go on."""
+    if not control.store.delete(_script_id(request)):
+        raise ControlError(f"There is no script {request.path_params['name']!r}.", 404)
+    return Response(status_code=204)
+
+
+async def post_jobs(control: Control, request: Request) -> Response:
+    """POST to create many scripted jobs at once: ``PREFIX-00000`` and so on."""
+    optional = ("workspace", "endpoint", "deployment", "experiment")
+    body = await _members(request, needed=("count", "script", "prefix"), optional=optional)
+    count = _whole(body["count"], "count", least=1, most=MOST_JOBS)
+    for name in ("prefix", *(name for name in optional if name in body)):
+        if not isinstance(body[name], str) or not body[name]:
+            raise ControlError(f"{name} is {json.dumps(body[name])[:80]}; give a text.")
+    if not _NAME.fullmatch(body["prefix"]):
+        raise ControlError(f"The prefix {body['prefix']!r} is no beginning of a job's name.")
+    script = control.script(body["script"])
+    first = _first_run(control, body, script)
+    names = [f"{body['prefix']}-{number:05d}" for number in range(count)]
+    runs = [each for name in names for each in _family(attrs.evolve(first, name=name, display_name=name), script)]
+    if not control.store.add_scripted(runs, [script, *script.steps.values()]):
+        raise ControlError(f"There are jobs with names that begin with {body['prefix']}-; choose another prefix.", 409)
+    answer = {"count": count, "workspace": first.workspace, "first": names[0], "last": names[-1]}
+    return JSONResponse(answer, 201)
+
+
+def _first_run(control: Control, body: Json, script: Script) -> Run:
+    """Make the run that all jobs of one request are like.
+
+    Raises:
+        ControlError: The workspace, endpoint or deployment is not there.
+    """
+    text = str(body.get("workspace") or control.settings.workspaces[0])
+    found = control.store.get(WorkspaceName.parse(text).arm_id) if text.count("/") == 2 else None  # noqa: PLR2004  # S/G/N
+    if found is None:
+        raise ControlError(f"There is no workspace {text!r}; write SUBSCRIPTION/RESOURCE_GROUP/NAME of one that is.")
+    workspace = WorkspaceName.of_arm_id(found["id"])
+    endpoint, deployment = body.get("endpoint"), body.get("deployment")
+    for arm_id in _started_by(workspace.arm_id, endpoint, deployment):
+        if control.store.get(arm_id) is None:
+            raise ControlError(f"There is no {arm_id}; create it first.")
+    experiment = str(body.get("experiment") or endpoint or "Default")
+    experiments.ensure(control.store, workspace, experiment)
+    pipeline = bool(endpoint or script.steps)
+    spec: Json = {"jobType": "Pipeline", "settings": {}} if pipeline else {"jobType": "Command", "command": "scripted"}
+    return Run(
+        workspace=workspace.arm_id,
+        name="",
+        kind=str(spec["jobType"]),
+        experiment=experiment,
+        spec=spec,
+        endpoint=endpoint,
+        deployment=deployment,
+    )
+
+
+def _started_by(workspace: str, endpoint: str | None, deployment: str | None) -> list[str]:
+    if endpoint is None and deployment is None:
+        return []
+    if endpoint is None or deployment is None:
+        raise ControlError("endpoint and deployment go together; give both or none.")
+    return [f"{workspace}/batchEndpoints/{endpoint}/deployments/{deployment}"]
+
+
+# the clock
+
+
+async def get_clock(control: Control, request: Request) -> Response:
+    """GET the clock."""
+    del control, request
+    return JSONResponse(CLOCK.shown())
+
+
+async def post_clock(control: Control, request: Request) -> Response:
+    """POST to freeze the clock, or to let it go on."""
+    frozen = (await _members(request, needed=("frozen",)))["frozen"]
+    if not isinstance(frozen, bool):
+        raise ControlError(f"frozen is {json.dumps(frozen)[:80]}; give true or false.")
+    CLOCK.freeze() if frozen else CLOCK.thaw()
+    return _kept_clock(control)
+
+
+async def post_advance(control: Control, request: Request) -> Response:
+    """POST to move the clock on, frozen or not."""
+    body = await _members(request, needed=("seconds",))
+    CLOCK.advance(seconds(body["seconds"], "the advance"))
+    return _kept_clock(control)
+
+
+def _kept_clock(control: Control) -> Response:
+    control.store.put(_CLOCK, CLOCK.shown())
+    return JSONResponse(CLOCK.shown())
+
+
+# faults, tokens, requests
+
+
+async def get_faults(control: Control, request: Request) -> Response:
+    """GET the faults, with how often each matched and struck."""
+    del request
+    return JSONResponse(control.faults.shown())
+
+
+async def put_faults(control: Control, request: Request) -> Response:
+    """PUT the whole list of faults."""
+    control.faults.replace(await _body(request))
+    return JSONResponse(control.faults.shown())
+
+
+async def delete_faults(control: Control, request: Request) -> Response:
+    """DELETE all faults."""
+    del request
+    control.faults.replace([])
+    return Response(status_code=204)
+
+
+async def get_tokens(control: Control, request: Request) -> Response:
+    """GET how long tokens live."""
+    del request
+    return JSONResponse({"lifetime_s": control.lifetime.seconds})
+
+
+async def put_tokens(control: Control, request: Request) -> Response:
+    """PUT how long the tokens live that are issued from now on."""
+    body = await _members(request, needed=("lifetime_s",))
+    control.lifetime.seconds = _whole(body["lifetime_s"], "lifetime_s", least=1, most=10 * 365 * 86400)
+    control.store.put(_TOKENS, {"lifetime_s": control.lifetime.seconds})
+    return JSONResponse({"lifetime_s": control.lifetime.seconds})
+
+
+async def get_requests(control: Control, request: Request) -> Response:
+    """GET the counts of requests."""
+    del request
+    return JSONResponse(control.requests.shown())
+
+
+async def delete_requests(control: Control, request: Request) -> Response:
+    """DELETE the counts, and count from now on."""
+    del request
+    control.requests.clear()
+    return Response(status_code=204)

@@ -1,0 +1,249 @@
+"""Faults that somebody asked for: which requests they strike, and how often."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import attrs
+
+from azureml_emulator.scripts import ScriptError, seconds
+
+Json = dict[str, Any]
+
+#: Exactly one of these says what a fault does.
+KINDS = (
+    "status",
+    "slow_s",
+    "reset",
+    "apply_then_drop",
+    "expired_token",
+    "status_word",
+    "cancel_never_ends",
+)
+_SWITCHES = frozenset({"reset", "apply_then_drop", "expired_token", "cancel_never_ends"})
+_WHERE = ("method", "path", "count", "every")
+_MEMBERS = frozenset({*_WHERE, *KINDS, "headers", "code"})
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
+#: The words for an error that the fault does not name, as Azure Resource Manager says them.
+_CODES = {
+    400: "BadRequest",
+    401: "InvalidAuthenticationToken",
+    403: "AuthorizationFailed",
+    404: "NotFound",
+    408: "RequestTimeout",
+    409: "Conflict",
+    412: "PreconditionFailed",
+    429: "TooManyRequests",
+    500: "InternalServerError",
+    502: "BadGateway",
+    503: "ServiceUnavailable",
+    504: "GatewayTimeout",
+}
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class FaultError(ValueError):
+    """A fault is wrong; the message is one sentence that says which and what."""
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """What strikes which requests.
+
+    Attributes:
+        path: A regular expression over the whole path as the client sent it, without host and query; case does
+            not matter.
+        method: The method; empty for any.
+        count: After so many strikes it is over; None for never.
+        every: 1 strikes each request that matches, n each nth one.
+        status: Answer with this HTTP status instead of doing it; with ``headers``, and the error ``code``.
+        slow_s: Wait so many real seconds, then do it.
+        reset: Reset the connection without doing it.
+        apply_then_drop: Do it, then close the connection without an answer.
+        expired_token: Answer 401 as to a token that has expired.
+        status_word: Do it, and answer with this word for the status of each job.
+        cancel_never_ends: Do it; a job that this cancels stays CancelRequested.
+    """
+
+    path: str
+    method: str = ""
+    count: int | None = None
+    every: int = 1
+    status: int | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    code: str = ""
+    slow_s: float | None = None
+    reset: bool = False
+    apply_then_drop: bool = False
+    expired_token: bool = False
+    status_word: str = ""
+    cancel_never_ends: bool = False
+
+    @classmethod
+    def from_wire(cls, said: Any) -> Self:
+        """Read a fault.
+
+        Raises:
+            FaultError: A member is unknown or wrong.
+        """
+        if not isinstance(said, dict):
+            raise FaultError(f"{_short(said)} is no object.")
+        if unknown := sorted(said.keys() - _MEMBERS):
+            raise FaultError(f"{', '.join(unknown)}: unknown; the members are {', '.join(sorted(_MEMBERS))}.")
+        kinds = [kind for kind in KINDS if kind in said]
+        if len(kinds) != 1:
+            raise FaultError(f"it has {' and '.join(kinds) or 'no effect'}; give exactly one of {', '.join(KINDS)}.")
+        if "status" not in said and (extra := sorted({"headers", "code"} & said.keys())):
+            raise FaultError(f"{' and '.join(extra)} only go with status.")
+        read = {name: _READERS[name](name, value) for name, value in said.items()}
+        if "path" not in read:
+            raise FaultError("path is missing; give a regular expression over the whole path, e.g. .*/jobs/[^/]+.")
+        return cls(**read)
+
+    @property
+    def error_code(self) -> str:
+        """The code of the error that it answers with."""
+        return self.code or _CODES.get(self.status or 0, "EmulatedFault")
+
+    def to_wire(self) -> Json:
+        """Write it as it was read."""
+        return {name: value for name, value in attrs.asdict(self).items() if value not in (None, "", {}, False)}
+
+
+@attrs.define(eq=False)
+class _Active:
+    """A fault with its counts."""
+
+    fault: Fault
+    pattern: re.Pattern[str]
+    matched: int = 0
+    struck: int = 0
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Count a request, and say whether it is struck."""
+        fault = self.fault
+        if (fault.method and method != fault.method) or not self.pattern.fullmatch(path):
+            return False
+        self.matched += 1
+        if self.matched % fault.every or (fault.count is not None and self.struck >= fault.count):
+            return False
+        self.struck += 1
+        return True
+
+
+class FaultList:
+    """The faults in force, in order: a request is struck by the first that is due, and the others do not see it."""
+
+    def __init__(self) -> None:
+        self._active: list[_Active] = []
+
+    def replace(self, said: Any) -> None:
+        """Put a list of faults in force, instead of those before; their counts begin at 0.
+
+        Raises:
+            FaultError: One is wrong; then those before stay.
+        """
+        if not isinstance(said, list):
+            raise FaultError(f"The faults are a list, not {_short(said)}.")
+        found = []
+        for number, one in enumerate(said):
+            try:
+                fault = Fault.from_wire(one)
+            except FaultError as error:
+                raise FaultError(f"Fault {number}: {error}") from error
+            found.append(_Active(fault, re.compile(fault.path, re.IGNORECASE)))
+        self._active = found
+
+    def strike(self, method: str, path: str) -> Fault | None:
+        """Say which fault strikes a request; None for none."""
+        return next((active.fault for active in self._active if active.strikes(method, path)), None)
+
+    def shown(self) -> list[Json]:
+        """Show them, with how many requests each matched and struck."""
+        return [
+            {**active.fault.to_wire(), "matched": active.matched, "struck": active.struck} for active in self._active
+        ]
+
+
+# reading
+
+
+def _whole(least: int, most: int) -> Callable[[str, Any], int]:
+    def read(name: str, said: Any) -> int:
+        if isinstance(said, bool) or not isinstance(said, int) or not least <= said <= most:
+            raise FaultError(f"{name} is {_short(said)}; give a whole number of {least} to {most}.")
+        return said
+
+    return read
+
+
+def _count(name: str, said: Any) -> int | None:
+    return None if said is None else _whole(1, 1_000_000_000)(name, said)
+
+
+def _method(name: str, said: Any) -> str:
+    if said not in _METHODS:
+        raise FaultError(f"{name} is {_short(said)}; give one of {', '.join(sorted(_METHODS))}, or none for any.")
+    return str(said)
+
+
+def _path(name: str, said: Any) -> str:
+    try:
+        return re.compile(_text(name, said)).pattern
+    except re.error as error:
+        raise FaultError(f"{name} {_short(said)} is no regular expression: {error}.") from error
+
+
+def _text(name: str, said: Any) -> str:
+    if not isinstance(said, str) or not said:
+        raise FaultError(f"{name} is {_short(said)}; give a text.")
+    return said
+
+
+def _seconds(name: str, said: Any) -> float:
+    try:
+        return seconds(said, name)
+    except ScriptError as error:
+        raise FaultError(str(error)) from error
+
+
+def _true(name: str, said: Any) -> bool:
+    if said is not True:
+        raise FaultError(f"{name} is {_short(said)}; give true, or leave it out.")
+    return True
+
+
+def _headers(name: str, said: Any) -> Mapping[str, str]:
+    good = isinstance(said, dict) and all(
+        _HEADER.fullmatch(key)
+        and isinstance(value, str | int)
+        and not isinstance(value, bool)
+        and str(value).isascii()
+        and str(value).isprintable()
+        for key, value in said.items()
+    )
+    if not good:
+        raise FaultError(f'{name} are {_short(said)}; give an object such as {{"Retry-After": "5"}}.')
+    return {key: str(value) for key, value in said.items()}
+
+
+def _short(said: Any, most: int = 80) -> str:
+    text = json.dumps(said)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "method": _method,
+    "path": _path,
+    "count": _count,
+    "every": _whole(1, 1_000_000_000),
+    "status": _whole(400, 599),
+    "headers": _headers,
+    "code": _text,
+    "slow_s": _seconds,
+    "status_word": _text,
+    **dict.fromkeys(_SWITCHES, _true),
+}

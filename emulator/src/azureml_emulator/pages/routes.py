@@ -1,0 +1,78 @@
+"""The two pages: which runs they show, and how to find one."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from azureml_emulator.names import WorkspaceName
+from azureml_emulator.pages import views
+from azureml_emulator.runner import Runner
+from azureml_emulator.store import Run, Store
+
+#: The list shows this many jobs, the newest.
+SHOWN_JOBS = 200
+#: A page of something that still lives loads itself again after so many seconds.
+REFRESH_S = 2
+
+
+def job_page_path(workspace: str, name: str) -> str:
+    """Give the path of a job's page below the emulator's plain address.
+
+    Args:
+        workspace: The workspace's ARM id.
+        name: The job's, or a step's run.
+    """
+    where = WorkspaceName.of_arm_id(workspace)
+    exact = urlencode({"subscription": where.subscription, "group": where.group})
+    return f"/ui/jobs/{quote(where.name, safe='')}/{quote(name, safe='')}?{exact}"
+
+
+def routes(store: Store, runner: Runner) -> list[Route]:
+    """Make the pages' routes; they only read."""
+    environment = Environment(
+        loader=PackageLoader("azureml_emulator.pages"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def page(template: str, status: int = 200, **values: object) -> Response:
+        return HTMLResponse(environment.get_template(template).render(**values), status)
+
+    async def front(_: Request) -> Response:
+        return RedirectResponse("/ui")
+
+    async def jobs(_: Request) -> Response:
+        found = [run for run in store.runs() if run.parent is None]
+        rows = [views.row(run, path=job_page_path(run.workspace, run.name)) for run in found[:SHOWN_JOBS]]
+        refresh_s = REFRESH_S if any(row.is_live for row in rows) else 0
+        return page("jobs.html", rows=rows, counts=views.counts(found), total=len(found), refresh_s=refresh_s)
+
+    async def job(request: Request) -> Response:
+        workspace, name = request.path_params["workspace"], request.path_params["run"]
+        run = _find(store, workspace, name, request)
+        if run is None:
+            return page("missing.html", 404, workspace=workspace, name=name, refresh_s=0)
+        view = views.job(store, runner, run, path_of=lambda one: job_page_path(run.workspace, one))
+        return page("job.html", job=view, refresh_s=REFRESH_S if view.row.is_live else 0)
+
+    return [
+        Route("/", front),
+        Route("/ui", jobs),
+        Route("/ui/jobs/{workspace}/{run}", job),
+    ]
+
+
+def _find(store: Store, workspace: str, name: str, request: Request) -> Run | None:
+    """Find a run by its workspace's exact name, or in the first workspace that is called so."""
+    subscription, group = request.query_params.get("subscription"), request.query_params.get("group")
+    if subscription and group:
+        return store.run(WorkspaceName(subscription, group, workspace).arm_id, name)
+    named = (run for run in store.runs() if run.name == name)
+    return next((run for run in named if WorkspaceName.of_arm_id(run.workspace).name == workspace), None)

@@ -1,0 +1,1 @@
+"""The routes, by the service that answers them."""

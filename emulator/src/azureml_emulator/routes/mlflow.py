@@ -1,0 +1,321 @@
+"""MLflow's tracking API, as far as runs, metrics, parameters, tags and experiments go.
+
+Source: https://mlflow.org/docs/latest/rest-api.html (2.0); Azure ML serves it below ``/mlflow/v1.0`` and
+``/mlflow/v2.0`` of the data plane.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from azureml_emulator.clock import CLOCK
+from azureml_emulator.errors import Json, WireError
+from azureml_emulator.names import WorkspaceName, job_name
+from azureml_emulator.routes import experiments, job_specs
+from azureml_emulator.routes.calls import USER, WORKSPACE, Call, route
+from azureml_emulator.routes.metrics import number
+from azureml_emulator.routes.mlflow_search import FilterError, ordered, selected
+from azureml_emulator.store import Metric, Run, instant, now
+
+_STATUS = {
+    "Completed": "FINISHED",
+    "Failed": "FAILED",
+    "Canceled": "KILLED",
+    "NotStarted": "SCHEDULED",
+    "Queued": "SCHEDULED",
+}
+_OF_STATUS = {"FINISHED": "Completed", "FAILED": "Failed", "KILLED": "Canceled", "RUNNING": "Running"}
+_ROOTS = tuple(f"/mlflow/{version}{WORKSPACE}/api/2.0/mlflow" for version in ("v1.0", "v2.0"))
+_PAGE = 1000
+
+
+def routes() -> list[Route]:
+    """List the routes of this module, under both versions of the data plane's path."""
+    handlers: list[tuple[str, str, Callable[[Call], Awaitable[Response]]]] = [
+        ("GET", "runs/get", get_run),
+        ("POST", "runs/create", create_run),
+        ("POST", "runs/update", update_run),
+        ("POST", "runs/search", search_runs),
+        ("POST", "runs/log-metric", log_metric),
+        ("POST", "runs/log-batch", log_batch),
+        ("POST", "runs/log-parameter", log_parameter),
+        ("POST", "runs/set-tag", set_tag),
+        ("POST", "runs/delete-tag", delete_tag),
+        ("GET", "metrics/get-history", get_history),
+        ("GET", "experiments/get", get_experiment),
+        ("GET", "experiments/get-by-name", get_experiment_by_name),
+        ("POST", "experiments/create", create_experiment),
+        ("POST", "experiments/search", search_experiments),
+    ]
+    return [route(method, f"{root}/{path}", handler) for root in _ROOTS for method, path, handler in handlers]
+
+
+def _refusal(status: int, code: str, message: str) -> WireError:
+    return WireError(status, {"error_code": code, "message": message})
+
+
+def _no_run(name: str) -> WireError:
+    return _refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Run {name} was not found.")
+
+
+def _asked_run(call: Call, said: Any) -> Run:
+    """Find the run that a body or a query names; old clients say ``run_uuid``."""
+    return call.run(str(said.get("run_id") or said.get("run_uuid") or ""), _no_run)
+
+
+def _millis(moment: str | None) -> int | None:
+    return int(instant(moment).timestamp() * 1000) if moment else None
+
+
+def _moment(millis: Any) -> str:
+    return datetime.fromtimestamp(int(millis) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0+00:00")
+
+
+def _info(call: Call, run: Run) -> Json:
+    workspace = WorkspaceName.of_arm_id(run.workspace)
+    root = call.origin.tracking(workspace).replace("/mlflow/v1.0", "/mlflow/v2.0")
+    return {
+        "run_id": run.name,
+        "run_uuid": run.name,
+        "run_name": run.display_name,
+        "experiment_id": experiments.experiment_id(workspace, run.experiment),
+        "user_id": USER["createdBy"],
+        "status": _STATUS.get(run.status, "RUNNING"),
+        "start_time": _millis(run.started or run.created),
+        "end_time": _millis(run.ended),
+        "artifact_uri": f"{root}/experiments/{run.experiment}/runs/{run.name}/artifacts",
+        "lifecycle_stage": "active",
+    }
+
+
+def _run(call: Call, run: Run) -> Json:
+    latest: dict[str, Metric] = {}
+    for point in call.store.metrics(run.workspace, run.name):
+        known = latest.get(point.key)
+        if known is None or (point.step, point.timestamp_ms, point.value) >= (
+            known.step,
+            known.timestamp_ms,
+            known.value,
+        ):
+            latest[point.key] = point
+    tags = run.tags | {"mlflow.user": USER["createdBy"], "mlflow.runName": run.display_name}
+    tags |= {"mlflow.parentRunId": run.parent} if run.parent else {}
+    params = call.store.params(run.workspace, run.name)
+    return {
+        "info": _info(call, run),
+        "data": {
+            "metrics": [_point(point) for point in latest.values()],
+            "params": [{"key": key, "value": value} for key, value in params.items()],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        },
+        "inputs": {},
+    }
+
+
+def _point(point: Metric) -> Json:
+    return {"key": point.key, "value": number(point.value), "timestamp": point.timestamp_ms, "step": point.step}
+
+
+async def get_run(call: Call) -> Response:
+    """GET a run with the last value of each metric."""
+    return JSONResponse({"run": _run(call, _asked_run(call, call.query))})
+
+
+async def create_run(call: Call) -> Response:
+    """POST a run of the client's own: the emulator keeps what it logs, and runs nothing."""
+    said, workspace = await call.json(), call.workspace
+    wanted = str(said.get("experiment_id") or "")
+    experiment = experiments.by_id(call.store, workspace, wanted) if wanted not in {"", "0"} else None
+    if experiment is None and wanted not in {"", "0"}:
+        raise _no_experiment(wanted)
+    tags = {str(tag["key"]): str(tag["value"]) for tag in said.get("tags") or []}
+    run = Run(
+        workspace=workspace.arm_id,
+        name=str(uuid.uuid4()),
+        kind="Tracked",
+        status="Running",
+        display_name=str(said.get("run_name") or tags.get("mlflow.runName") or job_name(8)),
+        experiment=experiment["name"] if experiment else "Default",
+        spec={"jobType": "Command"},
+        tags=tags,
+        started=_moment(said.get("start_time") or CLOCK.now_s() * 1000),
+    )
+    experiments.ensure(call.store, workspace, run.experiment)
+    call.store.add_run(run)
+    return JSONResponse({"run": _run(call, run)})
+
+
+async def update_run(call: Call) -> Response:
+    """POST a run's new name or end; a job ends when its process does, whatever its script says of itself."""
+    said = await call.json()
+    run, changes = _asked_run(call, said), {}
+    if said.get("run_name"):
+        changes["display_name"] = str(said["run_name"])
+    if run.kind == "Tracked" and (status := _OF_STATUS.get(str(said.get("status")))):
+        changes["status"] = status
+        if status != "Running":
+            changes["ended"] = _moment(said["end_time"]) if said.get("end_time") else now()
+    run = call.store.change_run(run.workspace, run.name, **changes)
+    return JSONResponse({"run_info": _info(call, run)})
+
+
+def _metric(said: Json) -> Metric:
+    try:
+        return Metric(
+            key=str(said["key"]),
+            value=float(said["value"]),
+            timestamp_ms=int(said.get("timestamp") or CLOCK.now_s() * 1000),
+            step=int(said.get("step") or 0),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _refusal(400, "INVALID_PARAMETER_VALUE", f"The metric {said} cannot be read: {error!r}.") from error
+
+
+async def log_metric(call: Call) -> Response:
+    """POST one point."""
+    said = await call.json()
+    run = _asked_run(call, said)
+    call.store.log_metric(run.workspace, run.name, _metric(said))
+    return JSONResponse({})
+
+
+async def log_batch(call: Call) -> Response:
+    """POST points, parameters and tags."""
+    said = await call.json()
+    run = _asked_run(call, said)
+    points = [_metric(point) for point in said.get("metrics") or []]
+    for param in said.get("params") or []:
+        _set_param(call, run, param)
+    for point in points:
+        call.store.log_metric(run.workspace, run.name, point)
+    _set_tags(call, run, {str(tag["key"]): str(tag["value"]) for tag in said.get("tags") or []})
+    return JSONResponse({})
+
+
+def _set_param(call: Call, run: Run, param: Json) -> None:
+    key, value = str(param["key"]), str(param["value"])
+    known = call.store.params(run.workspace, run.name).get(key)
+    if known is not None and known != value:
+        message = f"Parameter {key} of run {run.name} is {known!r} already and cannot become {value!r}."
+        raise _refusal(400, "INVALID_PARAMETER_VALUE", message)
+    call.store.set_param(run.workspace, run.name, key, value)
+
+
+def _set_tags(call: Call, run: Run, tags: dict[str, str]) -> None:
+    if tags:
+        current = call.run(run.name, _no_run)
+        call.store.change_run(run.workspace, run.name, tags=current.tags | tags)
+
+
+async def log_parameter(call: Call) -> Response:
+    """POST a parameter; a second value for it is refused."""
+    said = await call.json()
+    _set_param(call, _asked_run(call, said), said)
+    return JSONResponse({})
+
+
+async def set_tag(call: Call) -> Response:
+    """POST a tag."""
+    said = await call.json()
+    _set_tags(call, _asked_run(call, said), {str(said["key"]): job_specs.text(said["value"])})
+    return JSONResponse({})
+
+
+async def delete_tag(call: Call) -> Response:
+    """POST that a tag goes."""
+    said = await call.json()
+    run = _asked_run(call, said)
+    if said.get("key") not in run.tags:
+        raise _refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Run {run.name} has no tag {said.get('key')}.")
+    tags = {key: value for key, value in run.tags.items() if key != said["key"]}
+    call.store.change_run(run.workspace, run.name, tags=tags)
+    return JSONResponse({})
+
+
+async def get_history(call: Call) -> Response:
+    """GET all points of one metric."""
+    run = _asked_run(call, call.query)
+    points = call.store.metrics(run.workspace, run.name)
+    return JSONResponse({"metrics": [_point(point) for point in points if point.key == call.query.get("metric_key")]})
+
+
+async def search_runs(call: Call) -> Response:
+    """POST a search: conditions joined by AND, one or more orders, pages."""
+    said, workspace = await call.json(), call.workspace
+    wanted = set(said.get("experiment_ids") or [])
+    size = int(said.get("max_results") or _PAGE)
+    start = int(said.get("page_token") or 0)
+    if str(said.get("run_view_type", "ACTIVE_ONLY")) == "DELETED_ONLY":
+        return JSONResponse({"runs": []})
+    runs = [_run(call, run) for run in call.store.runs(workspace.arm_id)]
+    try:
+        found = selected([run for run in runs if run["info"]["experiment_id"] in wanted], said.get("filter") or "")
+        found = ordered(found, said.get("order_by") or [])
+    except FilterError as error:
+        raise _refusal(400, "INVALID_PARAMETER_VALUE", str(error)) from error
+    more = {"next_page_token": str(start + size)} if start + size < len(found) else {}
+    return JSONResponse({"runs": found[start : start + size], **more})
+
+
+def _experiment(experiment: Json) -> Json:
+    made = _millis(experiment["created"])
+    return {
+        "experiment_id": experiment["id"],
+        "name": experiment["name"],
+        "artifact_location": "",
+        "lifecycle_stage": "active",
+        "last_update_time": made,
+        "creation_time": made,
+        "tags": [{"key": key, "value": value} for key, value in experiment["tags"].items()],
+    }
+
+
+def _no_experiment(name: str) -> WireError:
+    return _refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Experiment {name} was not found.")
+
+
+async def get_experiment(call: Call) -> Response:
+    """GET an experiment by its id; 0 is the one called Default."""
+    workspace, wanted = call.workspace, call.query.get("experiment_id", "")
+    if wanted == "0":
+        found: Json | None = experiments.ensure(call.store, workspace, "Default")
+    else:
+        found = experiments.by_id(call.store, workspace, wanted)
+    if found is None:
+        raise _no_experiment(wanted)
+    return JSONResponse({"experiment": _experiment(found)})
+
+
+async def get_experiment_by_name(call: Call) -> Response:
+    """GET an experiment by its name."""
+    workspace, name = call.workspace, call.query.get("experiment_name", "")
+    found = experiments.by_id(call.store, workspace, experiments.experiment_id(workspace, name))
+    if found is None:
+        raise _no_experiment(name)
+    return JSONResponse({"experiment": _experiment(found)})
+
+
+async def create_experiment(call: Call) -> Response:
+    """POST an experiment."""
+    said, workspace = await call.json(), call.workspace
+    name = str(said.get("name") or "")
+    if not name:
+        raise _refusal(400, "INVALID_PARAMETER_VALUE", "The experiment has no name.")
+    if experiments.by_id(call.store, workspace, experiments.experiment_id(workspace, name)):
+        raise _refusal(400, "RESOURCE_ALREADY_EXISTS", f"Experiment {name} exists already.")
+    return JSONResponse({"experiment_id": experiments.ensure(call.store, workspace, name)["id"]})
+
+
+async def search_experiments(call: Call) -> Response:
+    """POST for the experiments; a filter is refused, not ignored."""
+    said = await call.json()
+    if said.get("filter"):
+        raise _refusal(501, "NOT_IMPLEMENTED", "Searching experiments with a filter is not emulated.")
+    found = call.store.children(f"{call.workspace.arm_id}/experiments")[::-1]
+    return JSONResponse({"experiments": [_experiment(one) for one in found]})

@@ -1,0 +1,266 @@
+"""One process that serves everything: binds, recovers, says that it is ready, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import attrs
+import uvicorn
+from starlette.types import ASGIApp
+
+from azureml_emulator.blob_proxy import BlobProxy
+from azureml_emulator.connect_proxy import ConnectProxy
+from azureml_emulator.control import Control
+from azureml_emulator.control_layer import Connections, RouteNames, guard, guard_storage
+from azureml_emulator.events import EventPublisher
+from azureml_emulator.names import Hosts, Plane, WorkspaceName
+from azureml_emulator.routes import workspaces
+from azureml_emulator.routes.application import application, login_application
+from azureml_emulator.routes.calls import Services
+from azureml_emulator.routes.front import FrontDoor
+from azureml_emulator.runner import Runner
+from azureml_emulator.settings import Addresses, Settings, SettingsError, addresses_path
+from azureml_emulator.storage import Storage
+from azureml_emulator.store import Store
+from azureml_emulator.tls import Certificates, certificates
+from azureml_emulator.tokens import Lifetime
+
+_log = logging.getLogger(__name__)
+#: How long a started Azurite may take until it answers, in seconds.
+AZURITE_PATIENCE_S = 30.0
+_GRACE_S = 2
+_BACKLOG = 1024
+
+
+def identity_header(state_dir: Path) -> str:
+    """Find or make the secret of the managed identity's endpoint; the file is the owner's only."""
+    path = state_dir / "identity-header"
+    if not path.exists():
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    return path.read_text()
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: Another emulator uses the state directory, a port is taken, or Azurite does not answer.
+    """
+    with _only_one(settings.state_dir):
+        asyncio.run(_serve(settings))
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory; the lock goes with the process, however that ends."""
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock: IO[str]
+    with (state_dir / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(f"Another emulator is running with --state-dir {state_dir}; end it first.") from None
+        addresses_path(state_dir).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            addresses_path(state_dir).unlink(missing_ok=True)
+
+
+@attrs.frozen
+class _Sockets:
+    """What is bound, before anything is served; so all addresses are known from the start."""
+
+    http: socket.socket
+    tls: socket.socket
+    proxy: socket.socket
+    blob: socket.socket
+    queue: socket.socket
+
+    @classmethod
+    def bind(cls, settings: Settings) -> _Sockets:
+        ports = {name: getattr(settings, f"{name}_port") for name in attrs.fields_dict(cls)}
+        return cls(**{name: _bound(settings.host, port, name=name) for name, port in ports.items()})
+
+    def addresses(self, settings: Settings) -> Addresses:
+        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  # compared only
+        schemes = {name: "https" if name == "tls" else "http" for name in attrs.fields_dict(_Sockets)}
+        ports = {name: getattr(self, name).getsockname()[1] for name in schemes}
+        return Addresses(**{name: f"{scheme}://{host}:{ports[name]}" for name, scheme in schemes.items()})
+
+
+def _bound(host: str, port: int, *, name: str) -> socket.socket:
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it each answer waits 40 ms for an ACK.
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        raise SettingsError(f"--{name}-port {port} on {host} cannot be used: {error.strerror}.") from error
+    made.setblocking(False)  # noqa: FBT003  # the socket module's own signature
+    return made
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    app: ASGIApp, bound: socket.socket, connections: Connections, *, files: Certificates | None = None
+) -> AsyncIterator[None]:
+    """Serve an application on a bound socket while the block runs; ``connections`` learns of its connections."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=files.leaf if files else None,
+        ssl_keyfile=files.key if files else None,
+    )
+    server = _Server(config)
+    connections.watch(server)
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    waiting = asyncio.create_task(server.ready.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield
+    finally:
+        waiting.cancel()
+        server.should_exit = True
+        await task
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    sockets = _Sockets.bind(settings)
+    addresses = sockets.addresses(settings)
+    hosts = Hosts(settings.location, settings.account)
+    files = certificates(settings.state_dir, hosts.in_certificate)
+    for url, option in ((settings.azurite_blob, "--azurite-blob"), (settings.azurite_queue, "--azurite-queue")):
+        await _azurite(url, option, stop)
+    connections = Connections()
+    async with contextlib.AsyncExitStack() as stack:
+        publisher = EventPublisher(settings)
+        stack.push_async_callback(publisher.close)
+        if not stop.is_set():
+            await publisher.create_queues()
+        blob = BlobProxy(settings.azurite_blob, publisher, settings)
+        queue = BlobProxy(settings.azurite_queue, None, settings)
+        store = Store(settings.state_dir)
+        stack.callback(store.close)
+        control = Control(store, settings) if settings.control else None
+        for proxy, bound, plane in ((blob, sockets.blob, Plane.BLOB), (queue, sockets.queue, Plane.QUEUE)):
+            stack.push_async_callback(proxy.close)
+            guarded = guard_storage(proxy, control, connections=connections, plane=plane)
+            await stack.enter_async_context(_serving(guarded, bound, connections))
+        services = await _services(store, control, stack, settings=settings, addresses=addresses)
+        http, tls = _control_plane(services, {Plane.BLOB: blob, Plane.QUEUE: queue}, hosts, connections)
+        await stack.enter_async_context(_serving(http, sockets.http, connections))
+        await stack.enter_async_context(_serving(tls, sockets.tls, connections, files=files))
+        await _proxy(sockets, hosts, stack)
+        stack.push_async_callback(services.runner.close)
+        if not stop.is_set():
+            addresses.write(settings.state_dir)
+            _log.info("Ready: %s (pages at %s/ui)", addresses, addresses.http)
+            await stop.wait()
+        addresses_path(settings.state_dir).unlink(missing_ok=True)
+        _log.info("Stopping")
+
+
+def _control_plane(
+    services: Services, storage: Mapping[Plane, ASGIApp], hosts: Hosts, connections: Connections
+) -> tuple[ASGIApp, ASGIApp]:
+    """Make what the plain http port and the TLS port serve."""
+    control, settings = services.control, services.settings
+    lifetime = control.lifetime if control else Lifetime()
+    main = application(services, identity_header=identity_header(settings.state_dir), lifetime=lifetime)
+    login = login_application(lifetime)
+    front = FrontDoor(
+        main, login=login, storage=storage, hosts=hosts, store=services.store, addresses=services.addresses
+    )
+    names = RouteNames([*main.routes, *login.routes], hosts)
+    return guard(front, control, connections=connections, names=names)
+
+
+async def _services(
+    store: Store,
+    control: Control | None,
+    stack: contextlib.AsyncExitStack,
+    *,
+    settings: Settings,
+    addresses: Addresses,
+) -> Services:
+    """Open what the handlers work with, end what an emulator before left, and create the declared workspaces."""
+    storage = Storage(store, settings, blob_url=addresses.blob)
+    stack.push_async_callback(storage.close)
+    runner = Runner(store, storage, settings, addresses)
+    if lost := runner.recover():
+        _log.warning("%d runs were live when the emulator stopped; they are Failed now", lost)
+    services = Services(
+        store=store, settings=settings, addresses=addresses, runner=runner, storage=storage, control=control
+    )
+    for text in settings.workspaces:
+        await workspaces.create(services, WorkspaceName.parse(text))
+    return services
+
+
+async def _proxy(sockets: _Sockets, hosts: Hosts, stack: contextlib.AsyncExitStack) -> None:
+    host, port = sockets.tls.getsockname()[:2]
+    target = ("127.0.0.1" if host == "0.0.0.0" else host, port)  # noqa: S104  # compared only
+    proxy = ConnectProxy(target, lambda name: hosts.plane(name) is not None)
+    await proxy.start(sockets.proxy)
+    stack.push_async_callback(proxy.close)
+
+
+async def _azurite(url: str, option: str, stop: asyncio.Event) -> None:
+    """Wait until Azurite accepts connections.
+
+    Raises:
+        SettingsError: It does not in time.
+    """
+    parts = urlsplit(url)
+    deadline = time.monotonic() + AZURITE_PATIENCE_S
+    while not stop.is_set():
+        try:
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise SettingsError(f"Azurite does not answer at {option} {url}: {error}. Start it first.") from error
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return

@@ -1,0 +1,131 @@
+"""What the emulator was told, and where it ended up listening."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+#: The account and key that Azurite and every storage emulator before it use; public, and good for nothing else.
+DEV_ACCOUNT = "devstoreaccount1"
+DEV_ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+DEFAULT_WORKSPACE = "00000000-0000-0000-0000-000000000001/local/local"
+
+
+class SettingsError(ValueError):
+    """An option is wrong; the message is one sentence for whoever typed it."""
+
+
+@attrs.frozen
+class EventQueue:
+    """A storage queue that is told of new blobs, and of which.
+
+    Attributes:
+        queue: The queue's name.
+        container: Only blobs of this container; empty for all.
+        prefix: Only blobs whose path in the container starts so.
+        suffix: Only blobs whose path in the container ends so.
+    """
+
+    queue: str
+    container: str = ""
+    prefix: str = ""
+    suffix: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``QUEUE[:container[/prefix]]``."""
+        queue, _, where = text.partition(":")
+        container, _, prefix = where.partition("/")
+        if not queue:
+            raise SettingsError(f"--event-queue {text!r} names no queue; write QUEUE[:container[/prefix]].")
+        return cls(queue=queue, container=container, prefix=prefix)
+
+
+def _workspaces(_: object, __: object, value: tuple[str, ...]) -> None:
+    for text in value:
+        if len(parts := text.split("/")) != 3 or not all(parts):  # noqa: PLR2004  # the three are in the message
+            raise SettingsError(f"--workspace {text!r} is not SUBSCRIPTION/RESOURCE_GROUP/NAME.")
+
+
+def _at_least_one(_: object, __: object, value: int) -> None:
+    if value < 1:
+        raise SettingsError(f"--max-steps {value} would run nothing; give 1 or more.")
+
+
+def _port(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not 0 <= value <= 65535:  # noqa: PLR2004  # TCP's own bound
+        raise SettingsError(f"--{attribute.name.replace('_', '-')} {value} is no port; give 0 (a free one) to 65535.")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that can be chosen. A port of 0 means a free one."""
+
+    state_dir: Path
+    host: str = "127.0.0.1"
+    http_port: int = attrs.field(default=0, validator=_port)
+    tls_port: int = attrs.field(default=0, validator=_port)
+    proxy_port: int = attrs.field(default=0, validator=_port)
+    blob_port: int = attrs.field(default=0, validator=_port)
+    queue_port: int = attrs.field(default=0, validator=_port)
+    azurite_blob: str = "http://127.0.0.1:10000"
+    azurite_queue: str = "http://127.0.0.1:10001"
+    account: str = DEV_ACCOUNT
+    account_key: str = attrs.field(default=DEV_ACCOUNT_KEY, repr=False)
+    location: str = "westeurope"
+    workspaces: tuple[str, ...] = attrs.field(default=(DEFAULT_WORKSPACE,), validator=_workspaces)
+    job_python: Path = attrs.field(factory=lambda: Path(sys.executable))
+    max_steps: int = attrs.field(default=2, validator=_at_least_one)
+    event_queues: tuple[EventQueue, ...] = ()
+    control: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Addresses:
+    """The URLs that are really served, without a trailing slash.
+
+    Attributes:
+        http: The control plane over plain http, e.g. ``http://127.0.0.1:41234``.
+        tls: The same over TLS, with the names of Azure's hosts in its certificate.
+        proxy: The CONNECT proxy, which sends Azure's host names here and refuses all others.
+        blob: Azurite's blob service behind the proxy that tells of new blobs.
+        queue: Azurite's queue service.
+    """
+
+    http: str
+    tls: str
+    proxy: str
+    blob: str
+    queue: str
+
+    def write(self, state_dir: Path) -> Path:
+        """Say, atomically, that the emulator is ready: starters wait for this file."""
+        path = addresses_path(state_dir)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({**attrs.asdict(self), "pid": os.getpid()}, indent=2))
+        partial.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, state_dir: Path) -> Self:
+        """Read where the emulator of this state directory listens.
+
+        Raises:
+            SettingsError: None is there; start it with ``azureml-emulator --state-dir``.
+        """
+        path = addresses_path(state_dir)
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise SettingsError(f"No emulator is ready at {state_dir}: {path.name} is not there.") from None
+        return cls(**{name: str(found[name]) for name in attrs.fields_dict(cls)})
+
+
+def addresses_path(state_dir: Path) -> Path:
+    """The file that exists while an emulator serves this state directory."""
+    return state_dir / "addresses.json"

@@ -1,0 +1,49 @@
+"""A look into a container of blobs, to prove that the connection's identity may read it."""
+
+from typing import TYPE_CHECKING
+
+from airflow_azureml.client.storage import CONNECT_S, HTTP_LOG, READ_S, service_error, storage_credential
+from airflow_azureml.core.workspace import is_loopback
+
+if TYPE_CHECKING:
+    from airflow_azureml.core.workspace import ConnectionSettings
+
+
+def look_into_container(settings: "ConnectionSettings", url: str) -> bool:
+    """List one blob of a container, which takes the same permission as reading one.
+
+    Args:
+        settings: The connection whose identity looks; not used for a container on this machine.
+        url: The container's address, without a slash at its end.
+
+    Returns:
+        Whether there is any blob.
+
+    Raises:
+        ConfigError: The URL is none of Azure Storage.
+        RefusedError: The identity may not read it, or there is no such container.
+        UnavailableError: Storage does not answer; trying again later may work.
+    """
+    from azure.core.exceptions import AzureError  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
+    from azure.storage.blob import ContainerClient  # noqa: PLC0415  # as above
+
+    from airflow_azureml.client.credentials import credential, proxies  # noqa: PLC0415  # as above
+
+    proof = None if is_loopback(url) else credential(settings)
+    try:
+        with ContainerClient.from_container_url(
+            url,
+            credential=storage_credential(url, proof),
+            retry_total=0,
+            connection_timeout=CONNECT_S,
+            read_timeout=READ_S,
+            logger=HTTP_LOG,
+            proxies=None if proof is None else proxies(settings),
+        ) as client:
+            return next(iter(client.list_blobs(results_per_page=1)), None) is not None
+    except AzureError as error:
+        raise service_error(f"Look into container {url}", error) from error
+    finally:
+        close = getattr(proof, "close", None)
+        if close is not None:
+            close()

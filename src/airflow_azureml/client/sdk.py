@@ -1,0 +1,127 @@
+"""azure-ai-ml at the edge: it reads job files, uploads code, and submits; in a worker, and nowhere else.
+
+Importing it takes four seconds. It writes to the process's environment and shares a table of headers between threads,
+so it belongs into a process that does nothing else at the time, as a task's does.
+"""
+
+import contextlib
+import io
+import json
+import os
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_azureml.client.credentials import credential
+from airflow_azureml.core.workspace import Authentication, ConnectionSettings
+from airflow_azureml.errors import ConfigError, RefusedError, ServiceError, UnavailableError
+from airflow_azureml.wire.http import TRANSIENT
+
+#: What an operator may be given as a job: a YAML file, its content, an object of azure-ai-ml, or what makes one.
+JobSource = str | os.PathLike[str] | Mapping[str, Any] | Callable[[], Any] | Any
+INSTALL = "install airflow-provider-azureml[sdk] where tasks run"
+
+
+def load(source: JobSource) -> Any:
+    """Make azure-ai-ml's job object of whatever describes a job.
+
+    Raises:
+        ConfigError: azure-ai-ml is not installed, or says that this is no job.
+    """
+    try:
+        from azure.ai.ml import load_job  # four seconds
+        from azure.ai.ml.entities import Job
+    except ImportError as error:
+        raise ConfigError(f"This operator needs azure-ai-ml: {INSTALL} ({error}).") from error
+    made = source() if callable(source) and not isinstance(source, Job) else source
+    if isinstance(made, str | os.PathLike) and not Path(made).is_file():
+        raise ConfigError(f"Job file {made} does not exist on this worker.")
+    try:
+        if isinstance(made, str | os.PathLike):
+            return load_job(Path(made))
+        if isinstance(made, Mapping):
+            # Relative paths in it are relative to where the task runs.
+            return load_job(io.StringIO(json.dumps(dict(made))), relative_origin=str(Path.cwd() / "job.yml"))
+    except Exception as error:
+        raise ConfigError(f"azure-ai-ml cannot read the job: {_words(error)}") from error
+    if not isinstance(made, Job):
+        raise ConfigError(f"The job is a {type(made).__name__}; give a YAML file, a mapping, or a job of azure-ai-ml.")
+    return made
+
+
+def submit(settings: ConnectionSettings, job: Any) -> None:
+    """Upload what a job needs, and submit it under its name.
+
+    Args:
+        settings: The workspace and the identity.
+        job: What `load` returned, with its name set.
+
+    Raises:
+        RefusedError: The service or the SDK refuses the job; the message has its words.
+        UnavailableError: It was not taken, or its answer was lost; whoever tries again looks for the name first.
+    """
+    from azure.ai.ml.exceptions import MlException  # imported by `load` already
+    from azure.core.exceptions import AzureError, HttpResponseError  # noqa: PLC0415
+
+    doing = f"Submit job {job.name} with azure-ai-ml"
+    try:
+        with _reaching(settings), contextlib.redirect_stderr(io.StringIO()):
+            # A progress display is what keeps a failed upload from hanging for ever; it is not shown.
+            _client(settings).jobs.create_or_update(job)
+    except HttpResponseError as error:
+        status = int(error.status_code or 0)
+        kind: type[ServiceError] = UnavailableError if status in TRANSIENT or not status else RefusedError
+        ident = str((getattr(error.response, "headers", None) or {}).get("x-ms-request-id") or "")
+        code = str(getattr(error.error, "code", "") or "")
+        raise kind(doing, status=status, code=code, message=_words(error), request_id=ident) from error
+    except MlException as error:
+        raise RefusedError(doing, code=type(error).__name__, message=_words(error)) from error
+    except AzureError as error:
+        raise UnavailableError(doing, message=_words(error)) from error
+
+
+def _client(settings: ConnectionSettings) -> Any:
+    from azure.ai.ml import MLClient
+
+    workspace = settings.workspace
+    return MLClient(
+        credential(settings),
+        workspace.subscription_id,
+        workspace.resource_group,
+        workspace.name,
+        enable_telemetry=False,
+    )
+
+
+@contextlib.contextmanager
+def _reaching(settings: ConnectionSettings) -> Iterator[None]:
+    """Let the SDK, which names Azure's hosts, reach an emulator on this machine, for as long as the block lasts."""
+    if settings.authentication is not Authentication.EMULATOR:
+        yield
+        return
+    url = f"{settings.workspace.endpoint}/emulator/environment"
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=10) as answer:
+            wanted = {str(name): str(value) for name, value in json.load(answer).items()}
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"Ask the emulator at {urlsplit(url).netloc} how to reach it", message=str(error)
+        ) from error
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _words(error: Exception) -> str:
+    words = str(getattr(error, "message", "") or error).strip()
+    return words[:800] or type(error).__name__

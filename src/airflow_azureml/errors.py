@@ -1,0 +1,114 @@
+"""Every error of this package, split by who can help.
+
+::
+
+    AzureMLError
+    ├── ConfigError            the connection or the DAG is wrong; a retry cannot help
+    ├── ServiceError           Azure answered, or should have
+    │   ├── RefusedError       asking again gives the same answer
+    │   └── UnavailableError   asking again later may work            retryable
+    ├── JobError               the job itself ended badly; the task's `retries` decides      retryable
+    │   ├── JobCanceledError   somebody cancelled it
+    │   ├── StaleResultError   it completed, and did not run what it should have         not retryable
+    │   └── JobLostError       it gave no certain sign of life for too long, or lasted too long
+    │       ├── QueueTimeoutError      it waited too long for compute
+    │       ├── PrepareTimeoutError    its compute or environment took too long
+    │       ├── RunTimeoutError        it ran too long
+    │       ├── FinalizeTimeoutError   it took too long to put its outputs away
+    │       ├── CancelTimeoutError     it was told to stop, and did not
+    │       └── SilenceError           nothing certain was heard of it for too long
+    └── ProtocolError          an answer we cannot read: a bug here, or Azure changed
+
+A message says what we were doing, what came back in the service's own words, and the id its support will ask for.
+"""
+
+
+class AzureMLError(Exception):
+    """Base of every error raised by this package."""
+
+    #: Whether doing the same again later may succeed.
+    retryable: bool = False
+
+
+class ConfigError(AzureMLError):
+    """The connection or the DAG is wrong; mend it, a retry cannot help."""
+
+
+class ServiceError(AzureMLError):
+    """Azure answered with an error, or did not answer.
+
+    Args:
+        doing: What we were doing, as the start of a sentence: ``Look at job x``.
+        status: HTTP status; 0 when there was no answer.
+        code: The service's error code; empty when it gave none.
+        message: The service's own words, or those of the network.
+        request_id: The id Azure's support asks for; empty when there was no answer.
+    """
+
+    def __init__(self, doing: str, *, status: int = 0, code: str = "", message: str = "", request_id: str = "") -> None:
+        answer = " ".join(part for part in (str(status) if status else "no answer", code) if part)
+        words = f". {message.strip()}" if message.strip() else ""
+        ident = f" [request {request_id}]" if request_id else ""
+        super().__init__(f"{doing}: {answer}{words}{ident}")
+        self.doing = doing
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+
+class RefusedError(ServiceError):
+    """Asking again gives the same answer: mend the request, the permission or the name first."""
+
+
+class UnavailableError(ServiceError):
+    """The service did not take it (429, 5xx, no answer, no token); asking again later may work."""
+
+    retryable = True
+
+
+class JobError(AzureMLError):
+    """The job ended, and not as ``Completed``; the message carries what Azure ML says of it."""
+
+    retryable = True
+
+
+class JobCanceledError(JobError):
+    """Somebody cancelled the job; that is never a success."""
+
+
+class StaleResultError(JobError):
+    """The job completed with steps that were not run, since Azure ML had an old result; the task refuses that."""
+
+    retryable = False
+
+
+class JobLostError(JobError):
+    """The job gave no certain sign of life for longer than allowed, or ran longer than allowed."""
+
+
+class QueueTimeoutError(JobLostError):
+    """The job waited for compute longer than ``queue_s``: look at the compute's nodes and the workspace's quota."""
+
+
+class PrepareTimeoutError(JobLostError):
+    """Compute or environment were not ready within ``prepare_s``: look at the image build's log in the studio."""
+
+
+class RunTimeoutError(JobLostError):
+    """The job ran longer than ``run_s``."""
+
+
+class FinalizeTimeoutError(JobLostError):
+    """The job took longer than ``finalize_s`` to finalize: its outputs may be there, look before running it again."""
+
+
+class CancelTimeoutError(JobLostError):
+    """Azure ML did not carry out a cancel within ``cancel_s``: the job may go on and bill; cancel it in the studio."""
+
+
+class SilenceError(JobLostError):
+    """Nothing certain was heard of the job for ``patience_s``; it may go on."""
+
+
+class ProtocolError(AzureMLError):
+    """An answer or a message we cannot read: a bug here, or a changed API."""

@@ -1,0 +1,1 @@
+"""Operators: Airflow in, a decision, a conversation, Airflow out."""

@@ -1,0 +1,175 @@
+"""Claiming what has arrived."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+from airflow_azureml.core.arrivals import Arrival, latest
+from airflow_azureml.core.ledger import Claim, Event, Ledger
+from airflow_azureml.errors import AzureMLError, ProtocolError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+__all__ = ["ClaimArrivalsOperator"]
+
+#: Events asked for at once; each may tell of up to 256 arrivals of some 400 bytes.
+PAGE = 250
+#: Where a task instance keeps its claim.
+CLAIM = "claim"
+
+
+class ClaimArrivalsOperator(BaseOperator):
+    """Take everything that has arrived and nobody has taken: the first task of a DAG that an asset wakes.
+
+    Returns the arrivals, oldest first, each blob once and in its newest version; map the next task over them with
+    ``expand``. What is returned is what `airflow_azureml.core.arrivals.Arrival.to_wire` writes; nothing to do is an
+    empty list. A retry, and the task cleared by a person, return the same claim again.
+
+    Every task that claims has a ledger of its own, in the asset's state store, by its DAG and its id. The first claim
+    takes everything that Airflow has ever stored for the asset; so does a task under a new name.
+
+    Two tasks that claim at the same moment read the same ledger and take the same arrivals: nothing is lost then, but
+    work is done twice. So Airflow runs one at a time (``max_active_tis_per_dag=1``), whatever the number of active runs
+    of the DAG. With ``max_active_runs=1`` an arrival waits until the work on those before it has ended.
+
+    An event wakes the DAG; give it a slow tick beside the asset (``AssetOrTimeSchedule``), for what no event will wake:
+    arrivals that a full claim left open, and those of a run that died before it claimed.
+
+    Args:
+        asset: The asset, made by `airflow_azureml.watchers.blob_arrivals`.
+        at_most: Arrivals after which a claim is full, at least 1; the rest is left open to the next run, and the log
+            says so. Airflow maps no task over more than ``[core] max_map_length`` values, 1,024 unless
+            changed.
+    """
+
+    def __init__(self, *, asset: Asset, at_most: int = 1000, **kwargs: Any) -> None:
+        super().__init__(inlets=[asset], **{"max_active_tis_per_dag": 1, **kwargs})
+        self.asset = asset
+        self.at_most = at_most
+
+    def execute(self, context: "Context") -> list[dict[str, Any]]:
+        """Claim what is open, or return what this run has claimed before."""
+        try:
+            return self._claim(context)
+        except AzureMLError as error:
+            if error.retryable:
+                raise
+            raise AirflowFailException(str(error)) from error
+
+    def _claim(self, context: "Context") -> list[dict[str, Any]]:
+        """Choose, note the choice, enter it into the ledger, return it; a crash between any two loses nothing."""
+        ledger_store = context["asset_state_store"][self.asset]
+        ledger_key = f"claimed by {self.dag_id}.{self.task_id}"
+        memory = context["task_state_store"]
+        ledger = Ledger.from_wire(ledger_store.get(ledger_key))
+        noted = memory.get(CLAIM)
+        if noted is None:
+            claim, events = self._choose(context["inlet_events"], ledger)
+            memory.set(CLAIM, claim.to_wire(), retention=NEVER_EXPIRE)
+        else:
+            claim = Claim.from_wire(noted)
+            events = self._look_up(context["inlet_events"], claim)
+            log.info("This run has claimed %d events before; they are returned once more", len(claim.marks))
+        entered, forgotten = ledger.with_claim(claim).fitting()
+        if forgotten:
+            log.error(
+                "The ledger of asset %s is full: its oldest %d events are forgotten and will be claimed once more. "
+                "Airflow stores more events in ten minutes than the ledger can hold",
+                self.asset.name,
+                forgotten,
+            )
+        if entered != ledger:
+            ledger_store.set(ledger_key, entered.to_wire())
+        return self._newest(claim, events)
+
+    def _choose(self, inlet_events: Any, ledger: Ledger) -> tuple[Claim, list[Event]]:
+        """Read on from the ledger until the claim is full or nothing is left."""
+        events: list[Event] = []
+        arrivals = 0
+        for event in self._read(inlet_events, ledger.after, None):
+            events.append(event)
+            arrivals += len(event.arrivals) if ledger.is_open(event) else 0
+            if arrivals > self.at_most:
+                break
+        claim, left = ledger.claim(events, at_most=self.at_most)
+        taken = [event for event in events if event in claim.marks]
+        for event in taken:
+            if not event.arrivals:
+                log.warning("Event %d of asset %s was made by hand; it tells of no arrival", event.id, self.asset.name)
+        if left:
+            log.warning("The claim is full with %d arrivals; the next run claims what is left open", self.at_most)
+        return claim, taken
+
+    def _look_up(self, inlet_events: Any, claim: Claim) -> list[Event]:
+        """Read the events of a claim again.
+
+        Raises:
+            ProtocolError: Some are not there any more.
+        """
+        if claim.first is None:
+            return []
+        events = [event for event in self._read(inlet_events, claim.first, claim.last) if event in claim.marks]
+        if len(events) != len(claim.marks):
+            raise ProtocolError(
+                f"Return claim of {len(claim.marks)} events of asset {self.asset.name!r} once more: Airflow has only "
+                f"{len(events)} of them still. They were deleted from its database, by `airflow db clean` perhaps"
+            )
+        return events
+
+    def _read(self, inlet_events: Any, after: datetime | None, before: datetime | None) -> Iterator[Event]:
+        """Read events oldest first, page by page; both times are included."""
+        size, seen = PAGE, set[int]()
+        while True:
+            query = inlet_events[self.asset].ascending().limit(size)
+            if after is not None:
+                query = query.after(after.isoformat())
+            if before is not None:
+                query = query.before(before.isoformat())
+            page = list(query)
+            fresh = [each for each in page if each.id not in seen]
+            yield from map(self._event, fresh)
+            if len(page) < size:
+                return
+            seen.update(each.id for each in fresh)
+            size = PAGE if fresh and page[-1].timestamp != after else size * 2
+            after = page[-1].timestamp
+
+    def _event(self, stored: Any) -> Event:
+        """Read one of Airflow's events; one that a person made tells of nothing, it just wakes.
+
+        Raises:
+            ProtocolError: A watcher made it, and we cannot read it.
+        """
+        extra = stored.extra or {}
+        if not extra.get("from_trigger"):
+            return Event(id=stored.id, time=stored.timestamp)
+        payload = extra.get("payload")
+        if not isinstance(payload, list):
+            raise ProtocolError(
+                f"Read event {stored.id} of asset {self.asset.name!r}: expected a list, got {payload!r}"
+            )
+        return Event(id=stored.id, time=stored.timestamp, arrivals=tuple(map(Arrival.from_wire, payload)))
+
+    def _newest(self, claim: Claim, events: Sequence[Event]) -> list[dict[str, Any]]:
+        """Leave each blob once, and say what was left out."""
+        newest = latest(claim.arrivals(events))
+        again = [arrival for event in events for arrival in event.arrivals if arrival.key in claim.told]
+        for arrival in again:
+            log.info("Claimed by an earlier run, delivered once more: %s, eTag %s", arrival.uri, arrival.etag)
+        for arrival in newest.repeated:
+            log.info("Told twice: %s, eTag %s", arrival.uri, arrival.etag)
+        for arrival in newest.superseded:
+            log.info("Replaced since by a newer version: %s, eTag %s", arrival.uri, arrival.etag)
+        if newest.kept:
+            log.info("Claimed %d arrivals of %d events", len(newest.kept), len(events))
+        else:
+            log.info("Nothing is open: no new arrivals in %d new events", len(events))
+        return [arrival.to_wire() for arrival in newest.kept]

@@ -1,0 +1,384 @@
+"""What every operator that waits for an Azure ML job does alike."""
+
+import abc
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
+
+from airflow_azureml.core.jobs import IfExists, JobKey, JobSnapshot, Memory, Phase, Situation, Stage, StopFirst
+from airflow_azureml.core.reports import ON_REUSE, Report
+from airflow_azureml.core.triage import may_pass
+from airflow_azureml.core.waiting import (
+    ERROR_OF_LIMIT,
+    STAGES,
+    History,
+    Limit,
+    LookAgain,
+    OnLimit,
+    WaitPolicy,
+    decide,
+)
+from airflow_azureml.core.workspace import ConnectionSettings, Workspace
+from airflow_azureml.errors import (
+    AzureMLError,
+    ConfigError,
+    JobCanceledError,
+    JobError,
+    JobLostError,
+    StaleResultError,
+    UnavailableError,
+)
+from airflow_azureml.hooks.azureml import AzureMLHook
+from airflow_azureml.links import JOB_URL_KEY, AzureMLJobLink
+from airflow_azureml.operators.start import SupersededError, Try
+from airflow_azureml.triggers.job import JobTrigger, event_of, limit_of, told_of
+from airflow_azureml.wire import jobs, reports, workspaces
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_azureml.client.azureml import Client
+
+#: What a task instance remembers of its job, in Airflow's task_state_store.
+MEMORY_KEY = "azureml_job"
+#: How long a job that is being cancelled may take to end before the task fails. Seconds.
+STOPPING_LIMIT_S = 15 * 60.0
+ON_KILL_ACTIONS = ("cancel", "leave")
+
+
+class AzureMLWaitingOperator(BaseOperator, abc.ABC):
+    """Base of operators that have one Azure ML job and wait for it without a worker slot.
+
+    Only ``Completed`` is a success. A subclass says how the job is found or started, and what the task returns.
+
+    Args:
+        conn_id: The Airflow connection of type ``azureml``.
+        deferrable: Whether to wait in the triggerer. Airflow's ``[operators] default_deferrable`` does not apply:
+            waiting in a worker is never better here.
+        on_kill_action: ``cancel`` or ``leave`` the job when the task is killed, cleared, marked, or gives up.
+        timeout: How long this try waits for the job; then it is cancelled, and the task fails. Airflow ignores
+            ``execution_timeout`` while a task is deferred; here the shorter of the two holds.
+        patience: How long the job may go without a certain status (no answer, throttled, not responding).
+        poll_interval: Time between the first two looks; it grows up to twelve times that.
+        phase_timeouts: How long the job may be in a phase: ``queue``, ``prepare``, ``run``, ``finalize``, ``cancel``.
+            Each has an error of its own.
+        on_timeout: What becomes of the job when a limit is passed (one of these phases, ``whole`` for ``timeout``, or
+            ``patience``): ``cancel``, ``leave`` (the next try adopts it) or ``fail_only`` (it is left, and there is no
+            next try). ``cancel`` unless said otherwise, but ``leave`` for ``patience``.
+        on_reuse: What to do about steps that Azure ML did not run because it had an old result: ``warn``, ``refuse``
+            (the task fails) or ``allow``.
+    """
+
+    template_fields: Sequence[str] = ("conn_id",)
+    operator_extra_links = (AzureMLJobLink(),)
+    ui_color = "#e8f1fb"
+
+    def __init__(  # noqa: PLR0913  # an operator's options are its face, and all by name
+        self,
+        *,
+        conn_id: str = AzureMLHook.default_conn_name,
+        deferrable: bool = True,
+        on_kill_action: str = "cancel",
+        timeout: timedelta = timedelta(days=7),
+        patience: timedelta = timedelta(minutes=30),
+        poll_interval: timedelta = timedelta(seconds=5),
+        phase_timeouts: Mapping[str, timedelta] | None = None,
+        on_timeout: Mapping[str, str] | None = None,
+        on_reuse: str = "warn",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.deferrable = deferrable
+        self.on_kill_action = on_kill_action
+        self.timeout = timeout
+        self.patience = patience
+        self.poll_interval = poll_interval
+        self.phase_timeouts = phase_timeouts
+        self.on_timeout = on_timeout
+        self.on_reuse = on_reuse
+        # What a kill, which comes at any moment, has to know and to leave behind.
+        self._live_job = ""
+        self._killed = False
+
+    @abc.abstractmethod
+    def find_or_start(
+        self, context: "Context", client: "Client", settings: ConnectionSettings
+    ) -> JobSnapshot | StopFirst:
+        """Return the job to wait for, or the one that must have ended before another may start."""
+
+    @abc.abstractmethod
+    def result(self, context: "Context", job: JobSnapshot, report: Report) -> dict[str, Any]:
+        """Return what the task leaves in XCom when its job is completed."""
+
+    def execute(self, context: "Context") -> Any:
+        """Find the job of this try, or start it, and wait for it."""
+        try:
+            hook = AzureMLHook(self.conn_id)
+            with hook.get_conn() as client:
+                self._check_options()
+                found = self.find_or_start(context, client, hook.settings)
+        except SupersededError as error:
+            raise AirflowSkipException(str(error)) from error
+        except AzureMLError as error:
+            raise _for_airflow(error) from error
+        if isinstance(found, StopFirst):
+            return self._wait_for_end(context, found.job)
+        return self._wait(context, found)
+
+    def execute_anew(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Go on when the job of an earlier try has ended, as it had to."""
+        job, gave_up = event_of(event)
+        if gave_up:
+            raise JobLostError(f"Job {job.name} of an earlier try was told to stop, and did not: {gave_up}")
+        return self.execute(context)
+
+    def finish(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
+        """Look once more, and say how the job ended."""
+        job, gave_up = event_of(event)
+        try:
+            hook = AzureMLHook(self.conn_id)
+            with hook.get_conn() as client:
+                job = self._conclude(context, client, hook.settings.workspace, job)
+                if job.phase is Phase.SUCCEEDED:
+                    return self.result(context, job, self._report(client, hook.settings.workspace, job))
+        except AzureMLError as error:
+            raise _for_airflow(error) from error
+        limit, action = limit_of(event)
+        told = f"Job {job.name}: {gave_up or f'still {job.status}'}\nThe job: {job.studio_url}"
+        self._give_up_on(context, job.name, for_good=action is OnLimit.CANCEL)
+        if action is OnLimit.FAIL_ONLY:
+            raise AirflowFailException(told)
+        raise ERROR_OF_LIMIT[limit](told)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:
+        """Resume; when the trigger itself broke, leave no job behind that nobody will wait for."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError):
+            memory = _recall(context)
+            if memory is not None and memory.job:
+                self._give_up_on(context, memory.job)
+            raise
+
+    def on_kill(self) -> None:
+        """Cancel the job that this worker has started or waits for.
+
+        Airflow calls this from a signal handler and then goes on with ``execute``; what that does next sees the mark
+        and fails, so that a killed task never ends as a success.
+        """
+        self._killed = True
+        if self._live_job:
+            self._cancel(self._live_job)
+
+    def _wait(self, context: "Context", job: JobSnapshot) -> Any:
+        """Wait for a job that is ours; one that has ended already is judged at once."""
+        self._live_job = job.name
+        self._raise_if_killed(job.name)
+        context["ti"].xcom_push(key=JOB_URL_KEY, value=job.studio_url)
+        _remember(context, Stage.HELD, job.name)
+        if job.phase.is_final:
+            return self.finish(context, {"job": job.to_wire(), "gave_up": ""})
+        if not self.deferrable:
+            return self.finish(context, self._watch(job, self._policy()))
+        _remember(context, Stage.DEFERRED, job.name)
+        self._raise_if_killed(job.name)
+        self.defer(trigger=self._trigger(job, self._policy()), method_name="finish")
+        return None
+
+    def _wait_for_end(self, context: "Context", job: JobSnapshot) -> Any:
+        """Wait until a job that is being cancelled has ended, and then begin again."""
+        self._live_job = job.name
+        _remember(context, Stage.HELD, job.name)
+        policy = WaitPolicy(deadline_s=STOPPING_LIMIT_S, first_s=1.0, longest_s=10.0)
+        if self.deferrable:
+            self.defer(trigger=self._trigger(job, policy), method_name="execute_anew")
+        return self.execute_anew(context, self._watch(job, policy))
+
+    def _conclude(self, context: "Context", client: "Client", workspace: Workspace, job: JobSnapshot) -> JobSnapshot:
+        """Look once more; return the job when it is completed, or has not ended.
+
+        Raises:
+            JobError: It failed.
+            JobCanceledError: Somebody cancelled it.
+        """
+        try:
+            job = client.run(jobs.get(workspace, job.name))
+        except UnavailableError as error:
+            self.log.warning("The end of job %s is judged by the last look at it: %s", job.name, error)
+        if not job.phase.is_final:
+            return job
+        self.log.info("Job %s ended as %s: %s", job.name, job.status, job.studio_url)
+        _remember(context, Stage.ENDED, job.name)
+        if job.phase is Phase.SUCCEEDED:
+            return job
+        told = client.run(jobs.explain(workspace, job, client.run(workspaces.data_plane(workspace))))
+        kind = JobCanceledError if job.phase is Phase.CANCELED else JobError
+        reason = told.message or "nobody says why"
+        raise kind(f"Job {job.name} ended as {job.status}: {reason}\nThe job: {job.studio_url}")
+
+    def _report(self, client: "Client", workspace: Workspace, job: JobSnapshot) -> Report:
+        """Read what became of a completed job, and tell it; what cannot be read does not fail the task."""
+        try:
+            report = client.run(reports.read(workspace, job, client.run(workspaces.data_plane(workspace))))
+        except AzureMLError as error:
+            report = Report(unread=[str(error)])
+        for step in report.steps:
+            took = "" if step.seconds is None else f" after {step.seconds:.1f} s"
+            self.log.info("Step %s is %s%s%s", step.name, step.status, took, ", reused" if step.reused else "")
+        for words in report.unread:
+            self.log.warning("The result of job %s lacks something: %s", job.name, words)
+        if report.reused and self.on_reuse != "allow":
+            told = f"Job {job.name} did not run {', '.join(report.reused)}: Azure ML took the results of an earlier run"
+            if self.on_reuse == "refuse":
+                raise StaleResultError(f"{told}.\nThe job: {job.studio_url}")
+            self.log.warning("%s", told)
+        return report
+
+    def _give_up_on(self, context: "Context", job_name: str, *, for_good: bool = False) -> None:
+        """Cancel a job that this task will not wait for again; where another try is to come, leave it to that one."""
+        ti = context["ti"]
+        if for_good or ti.try_number > ti.max_tries:
+            if self.on_kill_action == "cancel":
+                self._cancel(job_name)
+            else:
+                self.log.warning("Job %s is left as it is, as configured", job_name)
+        else:
+            _remember(context, Stage.HELD, job_name)
+            self.log.warning("Job %s is left to the next try, which adopts it", job_name)
+
+    def _cancel(self, job_name: str) -> None:
+        """Ask for a job's end; a failure is told, since then the job may go on and bill."""
+        if self.on_kill_action != "cancel":
+            self.log.warning("Job %s is left running, as configured", job_name)
+            return
+        try:
+            hook = AzureMLHook(self.conn_id)
+            with hook.get_conn() as client:
+                client.run(jobs.cancel(hook.settings.workspace, job_name))
+            self.log.warning("Asked Azure ML to cancel job %s", job_name)
+        except AzureMLError as error:
+            self.log.error("Job %s could NOT be cancelled and may go on: %s", job_name, error)  # noqa: TRY400  # the sentence says it all
+
+    def _raise_if_killed(self, job_name: str) -> None:
+        if self._killed:
+            self._cancel(job_name)
+            raise AirflowFailException(f"The task was killed; job {job_name} was told to stop.")
+
+    def _watch(self, job: JobSnapshot, policy: WaitPolicy) -> dict[str, Any]:
+        """Wait in this worker, as the trigger does in the triggerer; return what its event would say."""
+        hook = AzureMLHook(self.conn_id)
+        workspace = hook.settings.workspace
+        began = certain_at = time.monotonic()
+        looks, history = 0, History()
+        with hook.get_conn() as client:
+            while True:
+                self._raise_if_killed(job.name)
+                looks += 1
+                try:
+                    job = client.run(jobs.get(workspace, job.name))
+                except AzureMLError as error:
+                    job = JobSnapshot(name=job.name, status="Unknown", message=str(error), studio_url=job.studio_url)
+                now = time.monotonic()
+                if job.phase is not Phase.UNCERTAIN:
+                    certain_at = now
+                seen = {"age_s": now - began, "uncertain_s": now - certain_at}
+                history = history.after(job, age_s=seen["age_s"])
+                decision = decide(job, looks=looks, policy=policy, history=history, **seen)
+                if not isinstance(decision, LookAgain):
+                    return told_of(decision)
+                time.sleep(decision.after_s)
+
+    def _trigger(self, job: JobSnapshot, policy: WaitPolicy) -> JobTrigger:
+        return JobTrigger(
+            conn_id=self.conn_id,
+            job=job.name,
+            submitted_at=time.time(),
+            deferred_at=time.time(),
+            policy=policy.to_wire(),
+            on_kill_action=self.on_kill_action,
+        )
+
+    def _check_options(self) -> None:
+        if self.on_kill_action not in ON_KILL_ACTIONS:
+            raise ConfigError(f"on_kill_action is {self.on_kill_action!r}; it must be one of {ON_KILL_ACTIONS}.")
+        wrong = sorted(set(self.phase_timeouts or {}) - set(STAGES))
+        if wrong:
+            raise ConfigError(f"phase_timeouts names {', '.join(wrong)}; the phases are {', '.join(STAGES)}.")
+        for limit, action in (self.on_timeout or {}).items():
+            if limit not in set(Limit) or action not in set(OnLimit):
+                raise ConfigError(
+                    f"on_timeout says {limit!r}: {action!r}; limits are {', '.join(Limit)}, and what may become of the"
+                    f" job is {', '.join(OnLimit)}."
+                )
+        if self.on_reuse not in ON_REUSE:
+            raise ConfigError(f"on_reuse is {self.on_reuse!r}; it must be one of {ON_REUSE}.")
+
+    def _policy(self) -> WaitPolicy:
+        limits = [limit for limit in (self.timeout, self.execution_timeout) if limit is not None]
+        first_s = self.poll_interval.total_seconds()
+        return WaitPolicy(
+            deadline_s=min(limits).total_seconds(),
+            patience_s=self.patience.total_seconds(),
+            first_s=first_s,
+            longest_s=first_s * 12,
+            actions=self.on_timeout or {},
+            **{f"{phase}_s": limit.total_seconds() for phase, limit in (self.phase_timeouts or {}).items()},
+        )
+
+
+def map_index(ti: Any) -> int:
+    """Return a task instance's map index; -1 when it is not mapped."""
+    return -1 if ti.map_index is None else int(ti.map_index)
+
+
+def try_of(context: "Context", key: JobKey, *, if_exists: str, cancels_on_kill: bool) -> Try:
+    """Describe the try that is being executed.
+
+    Raises:
+        ConfigError: ``if_exists`` is no word we know.
+    """
+    if if_exists not in set(IfExists):
+        raise ConfigError(f"if_exists is {if_exists!r}; it must be one of {', '.join(IfExists)}.")
+    ti = context["ti"]
+    memory = _recall(context)
+    instance = "".join(f"{part}/" for part in (ti.dag_id, ti.run_id, ti.task_id, map_index(ti)))
+    situation = Situation(
+        cleared=memory is not None and memory.was_cleared(ti.max_tries),
+        cancels_on_kill=cancels_on_kill,
+        remembered=memory.job if memory else "",
+        if_exists=IfExists(if_exists),
+        instance=instance,
+    )
+    return Try(
+        key=key,
+        memory=memory,
+        number=ti.try_number,
+        situation=situation,
+        owner=f"{instance}{ti.try_number}",
+        note=lambda: _remember(context, Stage.HELD, ""),
+    )
+
+
+def _recall(context: "Context") -> Memory | None:
+    return Memory.from_wire(context["task_state_store"].get(MEMORY_KEY))
+
+
+def _remember(context: "Context", stage: Stage, job_name: str) -> None:
+    ti = context["ti"]
+    memory = Memory(stage=stage, job=job_name, try_number=ti.try_number, max_tries=ti.max_tries)
+    context["task_state_store"].set(MEMORY_KEY, memory.to_wire())
+
+
+def _for_airflow(error: AzureMLError) -> Exception:
+    """Let Airflow retry what a retry can help, and nothing else."""
+    return error if may_pass(error) else AirflowFailException(str(error))

@@ -1,0 +1,1 @@
+"""Sensors: waiting for what somebody else started, registered or published."""

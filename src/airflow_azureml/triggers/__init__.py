@@ -1,0 +1,1 @@
+"""Waits that live in the triggerer."""

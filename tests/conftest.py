@@ -1,0 +1,46 @@
+"""The real servers, one of each for a whole test run; tests that kill things start their own with `demo.stack`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.airflow import default_template
+from demo.stack import Airflow, Azurite, Emulator, airflow_environment
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Airflow's triggerer, aiohttp and the emulator know one event loop only."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A running Azurite."""
+    with Azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator[Emulator]:
+    """A running emulator, with the queue `arrivals` told of blobs in the container `incoming`."""
+    with Emulator(tmp_path_factory.mktemp("emulator"), azurite) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dags_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tests put the DAG files of the running Airflow."""
+    return tmp_path_factory.mktemp("dags")
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, dags_folder: Path) -> Iterator[Airflow]:
+    """A running Airflow that knows the emulator as `azureml_default`; its DAG folder is `dags_folder`."""
+    server = Airflow(tmp_path_factory.mktemp("airflow"), dags=dags_folder, environment=airflow_environment(emulator))
+    server.migrate(default_template())
+    with server:
+        yield server
