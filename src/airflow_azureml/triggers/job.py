@@ -1,6 +1,7 @@
 """Waiting for a job in the triggerer."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +33,10 @@ from airflow_azureml.wire import jobs
 GRACE_S = 30.0
 #: Azure ML cancels within seconds; a second try covers one that was throttled.
 CANCEL_TRIES = 3
+#: How long telling a job to end may take, tries and all. Seconds.
+CANCEL_LIMIT_S = 120.0
+#: Cancels under way; an event loop alone would not keep them alive.
+_TELLING: set[asyncio.Task[None]] = set()
 
 
 @attrs.define(slots=False, eq=False, repr=False, kw_only=True)
@@ -94,23 +99,40 @@ class JobTrigger(DeclaredTrigger):
     async def on_kill(self) -> None:
         """Cancel the job when a person cleared the task, or marked it failed or succeeded.
 
-        Airflow does not call this when the triggerer stops.
+        Airflow does not call this when the triggerer stops. Airflow 3.3.2 cancels it once more with every second it
+        takes, and Azure may well take two: so the job is told by a task of its own, which no such cancel reaches.
         """
         if self.on_kill_action != "cancel":
             self.log.warning("The task was ended by a person; job %s is left running, as configured", self.job)
             return
+        telling = asyncio.create_task(self._tell_to_end(), name=f"cancel of {self.job}")
+        _TELLING.add(telling)
+        telling.add_done_callback(_TELLING.discard)
+        while not telling.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(telling)
+
+    async def _tell_to_end(self) -> None:
+        """Ask for the job's end, and say in the task's log what came of it."""
+        try:
+            async with asyncio.timeout(CANCEL_LIMIT_S):
+                await self._cancel_job()
+        except Exception as error:  # noqa: BLE001  # a job that goes on must be told of, whatever went wrong
+            self.log.error("Job %s could NOT be cancelled and may go on: %r", self.job, error)  # noqa: TRY400  # the sentence says it all
+        else:
+            self.log.warning("The task was ended by a person; asked Azure ML to cancel job %s", self.job)
+
+    async def _cancel_job(self) -> None:
         settings = await AzureMLHook.aget(self.conn_id)
         async with AzureMLHook.open_async(settings) as client:
-            for last in (False,) * (CANCEL_TRIES - 1) + (True,):
+            for tries_left in reversed(range(CANCEL_TRIES)):
                 try:
                     await client.run(jobs.cancel(settings.workspace, self.job))
                 except AzureMLError as error:
-                    if last or not error.retryable:
-                        self.log.error("Job %s could NOT be cancelled and may go on: %s", self.job, error)  # noqa: TRY400  # the sentence says it all
-                        return
+                    if not tries_left or not error.retryable:
+                        raise
                     await asyncio.sleep(1)
                 else:
-                    self.log.warning("The task was ended by a person; asked Azure ML to cancel job %s", self.job)
                     return
 
 
