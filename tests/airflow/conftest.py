@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from attrs import frozen
+from attrs import field, frozen
 
 from demo.azure import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
 from demo.processes import wait_until
@@ -26,6 +27,7 @@ class Small:
 
     airflow: Airflow
     emulator: Emulator
+    watched: list[tuple[str, str]] = field(factory=list)
 
     def begin(self, kind: str, **conf: Any) -> tuple[str, str]:
         """Start a run of one of the small DAGs and return where it is."""
@@ -62,6 +64,22 @@ class Small:
         self.until(run, "deferred")
         told = ("(ID ", " starting", "is Running")
         assert wait_until(lambda: all(words in self.log(run) for words in told), deadline_s=60), self.log(run)
+        self.watched.append(run)
+
+    def until_let_go(self) -> None:
+        """Wait until the triggerer has let go of the jobs that it watched.
+
+        SQLite gives the id of a deleted trigger to the next one, and a triggerer that has not yet heard of the deletion
+        goes on with the old one in its place.
+        """
+        while self.watched:
+            dag, name = self.watched.pop()
+            folder = self.airflow.folder / "logs" / f"dag_id={dag}" / f"run_id={name}"
+
+            def _told(folder: Path = folder) -> bool:
+                return any("trigger completed" in each.read_text() for each in folder.rglob("attempt=1.log.trigger.*"))
+
+            assert wait_until(_told, deadline_s=60), f"The triggerer has not let go of {dag} {name}"
 
     def xcom(self, run: tuple[str, str], key: str = "return_value") -> Any:
         """Read what the task left in XCom."""
@@ -108,3 +126,11 @@ def small(airflow: Airflow, emulator: Emulator, dags_folder: Path) -> Small:
     shutil.copy(HERE / "small_dags.py", dags_folder / "small_dags.py")
     airflow.unpause("small_plain")
     return Small(airflow, emulator)
+
+
+@pytest.fixture(autouse=True)
+def _let_go(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End each test with no trigger of a task that was killed."""
+    yield
+    if "small" in request.fixturenames:
+        request.getfixturevalue("small").until_let_go()

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import (
     TaskDeferralTimeout,
 )
 
-from airflow_azureml.core.jobs import IfExists, JobKey, JobSnapshot, Memory, Phase, Situation, Stage, StopFirst
+from airflow_azureml.core.jobs import JobSnapshot, Phase, Stage, StopFirst
 from airflow_azureml.core.reports import ON_REUSE, Report
 from airflow_azureml.core.triage import may_pass
 from airflow_azureml.core.waiting import (
@@ -39,7 +39,8 @@ from airflow_azureml.errors import (
 )
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.links import JOB_URL_KEY, AzureMLJobLink
-from airflow_azureml.operators.start import SupersededError, Try
+from airflow_azureml.operators.start import SupersededError
+from airflow_azureml.operators.tries import recall, remember
 from airflow_azureml.triggers.job import JobTrigger, event_of, limit_of, told_of
 from airflow_azureml.wire import jobs, reports, workspaces
 
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 
     from airflow_azureml.client.azureml import Client
 
-#: What a task instance remembers of its job, in Airflow's task_state_store.
-MEMORY_KEY = "azureml_job"
 #: How long a job that is being cancelled may take to end before the task fails. Seconds.
 STOPPING_LIMIT_S = 15 * 60.0
 ON_KILL_ACTIONS = ("cancel", "leave")
@@ -161,11 +160,21 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         raise ERROR_OF_LIMIT[limit](told)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:
-        """Resume; when the trigger itself broke, leave no job behind that nobody will wait for."""
+        """Resume; when the trigger itself broke, leave no job behind that nobody will wait for.
+
+        Where Airflow's database is SQLite, a trigger may get the id of one that was deleted a moment before; Airflow
+        3.3.2 then takes the one that still runs for the new one, and resumes the task with what befell another's job.
+        """
+        memory = recall(context)
+        told = ((next_kwargs or {}).get("event") or {}).get("job")
+        if memory is not None and memory.job and told and told["name"] != memory.job:
+            self.log.warning(
+                "Airflow told of job %s; this task's is %s, and is waited for again", told["name"], memory.job
+            )
+            return self._wait_again(context, memory.job, anew=next_method == "execute_anew")
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError):
-            memory = _recall(context)
             if memory is not None and memory.job:
                 self._give_up_on(context, memory.job)
             raise
@@ -185,20 +194,30 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         self._live_job = job.name
         self._raise_if_killed(job.name)
         context["ti"].xcom_push(key=JOB_URL_KEY, value=job.studio_url)
-        _remember(context, Stage.HELD, job.name)
+        remember(context, Stage.HELD, job.name)
         if job.phase.is_final:
             return self.finish(context, {"job": job.to_wire(), "gave_up": ""})
         if not self.deferrable:
             return self.finish(context, self._watch(job, self._policy()))
-        _remember(context, Stage.DEFERRED, job.name)
+        remember(context, Stage.DEFERRED, job.name)
         self._raise_if_killed(job.name)
         self.defer(trigger=self._trigger(job, self._policy()), method_name="finish")
         return None
 
+    def _wait_again(self, context: "Context", job_name: str, *, anew: bool) -> Any:
+        """Wait for this task's job; `anew` where it only has to end so that the task can begin again."""
+        try:
+            hook = AzureMLHook(self.conn_id)
+            with hook.get_conn() as client:
+                job = client.run(jobs.get(hook.settings.workspace, job_name))
+        except AzureMLError as error:
+            raise _for_airflow(error) from error
+        return self._wait_for_end(context, job) if anew else self._wait(context, job)
+
     def _wait_for_end(self, context: "Context", job: JobSnapshot) -> Any:
         """Wait until a job that is being cancelled has ended, and then begin again."""
         self._live_job = job.name
-        _remember(context, Stage.HELD, job.name)
+        remember(context, Stage.HELD, job.name)
         policy = WaitPolicy(deadline_s=STOPPING_LIMIT_S, first_s=1.0, longest_s=10.0)
         if self.deferrable:
             self.defer(trigger=self._trigger(job, policy), method_name="execute_anew")
@@ -218,7 +237,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         if not job.phase.is_final:
             return job
         self.log.info("Job %s ended as %s: %s", job.name, job.status, job.studio_url)
-        _remember(context, Stage.ENDED, job.name)
+        remember(context, Stage.ENDED, job.name)
         if job.phase is Phase.SUCCEEDED:
             return job
         told = client.run(jobs.explain(workspace, job, client.run(workspaces.data_plane(workspace))))
@@ -253,7 +272,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             else:
                 self.log.warning("Job %s is left as it is, as configured", job_name)
         else:
-            _remember(context, Stage.HELD, job_name)
+            remember(context, Stage.HELD, job_name)
             self.log.warning("Job %s is left to the next try, which adopts it", job_name)
 
     def _cancel(self, job_name: str) -> None:
@@ -334,49 +353,6 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             actions=self.on_timeout or {},
             **{f"{phase}_s": limit.total_seconds() for phase, limit in (self.phase_timeouts or {}).items()},
         )
-
-
-def map_index(ti: Any) -> int:
-    """Return a task instance's map index; -1 when it is not mapped."""
-    return -1 if ti.map_index is None else int(ti.map_index)
-
-
-def try_of(context: "Context", key: JobKey, *, if_exists: str, cancels_on_kill: bool) -> Try:
-    """Describe the try that is being executed.
-
-    Raises:
-        ConfigError: ``if_exists`` is no word we know.
-    """
-    if if_exists not in set(IfExists):
-        raise ConfigError(f"if_exists is {if_exists!r}; it must be one of {', '.join(IfExists)}.")
-    ti = context["ti"]
-    memory = _recall(context)
-    instance = "".join(f"{part}/" for part in (ti.dag_id, ti.run_id, ti.task_id, map_index(ti)))
-    situation = Situation(
-        cleared=memory is not None and memory.was_cleared(ti.max_tries),
-        cancels_on_kill=cancels_on_kill,
-        remembered=memory.job if memory else "",
-        if_exists=IfExists(if_exists),
-        instance=instance,
-    )
-    return Try(
-        key=key,
-        memory=memory,
-        number=ti.try_number,
-        situation=situation,
-        owner=f"{instance}{ti.try_number}",
-        note=lambda: _remember(context, Stage.HELD, ""),
-    )
-
-
-def _recall(context: "Context") -> Memory | None:
-    return Memory.from_wire(context["task_state_store"].get(MEMORY_KEY))
-
-
-def _remember(context: "Context", stage: Stage, job_name: str) -> None:
-    ti = context["ti"]
-    memory = Memory(stage=stage, job=job_name, try_number=ti.try_number, max_tries=ti.max_tries)
-    context["task_state_store"].set(MEMORY_KEY, memory.to_wire())
 
 
 def _for_airflow(error: AzureMLError) -> Exception:

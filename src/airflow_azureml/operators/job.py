@@ -11,8 +11,9 @@ from airflow_azureml.core.reports import Report
 from airflow_azureml.core.results import PipelineResult
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import RefusedError, UnavailableError
-from airflow_azureml.operators.base import AzureMLWaitingOperator, map_index, try_of
+from airflow_azureml.operators.base import AzureMLWaitingOperator
 from airflow_azureml.operators.start import Try, find_or_start
+from airflow_azureml.operators.tries import map_index, try_of
 from airflow_azureml.wire import jobs, named
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from airflow_azureml.core.reports import Report
 from airflow_azureml.core.results import PipelineResult, check_outputs_fit
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.operators.backends import Order, backend_of
-from airflow_azureml.operators.base import AzureMLWaitingOperator, map_index, try_of
+from airflow_azureml.operators.base import AzureMLWaitingOperator
 from airflow_azureml.operators.start import find_or_start
+from airflow_azureml.operators.tries import map_index, try_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
