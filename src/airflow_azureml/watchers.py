@@ -1,10 +1,12 @@
 """Assets that arriving blobs update."""
 
 import re
+from collections.abc import Sequence
 
 from airflow.sdk import Asset, AssetWatcher
 
 from airflow_azureml.core.arrivals import StorageUrl
+from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.triggers.arrivals import POISON, BlobArrivalTrigger
@@ -14,8 +16,6 @@ __all__ = ["blob_arrivals"]
 #: Longest name of a queue. Source: "Naming Queues and Metadata", REST API of Queue Storage.
 _LONGEST_QUEUE = 63
 _QUEUE = re.compile(r"[a-z0-9](?:-?[a-z0-9])+")
-#: Source: "Naming and referencing containers, blobs, and metadata", REST API of Blob Storage.
-_CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])+|\$root|\$web")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 
 
@@ -26,7 +26,11 @@ def blob_arrivals(  # noqa: PLR0913  # one keyword for each thing that tells one
     container: str,
     prefix: str = "",
     suffix: str = "",
+    glob: str = "",
+    regex: str = "",
     min_size_bytes: int = 1,
+    max_size_bytes: int | None = None,
+    content_types: Sequence[str] = (),
     account: str = "",
     conn_id: str = AzureMLHook.default_conn_name,
 ) -> Asset:
@@ -46,7 +50,11 @@ def blob_arrivals(  # noqa: PLR0913  # one keyword for each thing that tells one
         container: The blobs' container.
         prefix: How the blobs' paths in the container begin; without a slash at its start.
         suffix: How the blobs' paths end, such as ``.csv``.
+        glob: A pattern of the paths, as ``.gitignore`` has them, such as ``**/2026/*.csv``.
+        regex: A regular expression for the whole path.
         min_size_bytes: The smallest size; 1 leaves out empty blobs, 0 takes them too.
+        max_size_bytes: The largest size; None for any.
+        content_types: What the writers may call the content, such as ``text/csv`` or ``text/*``; empty for any.
         account: The blobs' storage account; empty when it is the queue's. Messages of an account that no asset of the
             queue names are put aside in the queue ``QUEUE-poison``, as are those that cannot be read.
         conn_id: The connection of type ``azureml`` whose identity reads the queue.
@@ -54,26 +62,26 @@ def blob_arrivals(  # noqa: PLR0913  # one keyword for each thing that tells one
     Raises:
         ConfigError: An argument is wrong; the message lists all that are.
     """
+    wanted = ArrivalFilter(
+        container=container,
+        prefix=prefix,
+        suffix=suffix,
+        glob=glob,
+        regex=regex,
+        min_size_bytes=min_size_bytes,
+        max_size_bytes=max_size_bytes,
+        content_types=(content_types,) if isinstance(content_types, str) else tuple(content_types),
+    )
     wrong = [
         *([] if name.strip() else ["name is empty"]),
         *_queue_faults(queue_url),
-        *([] if _CONTAINER.fullmatch(container) else [f"container {container!r} is no container's name"]),
-        *(["prefix begins with a slash, which a blob's path in its container does not"] * prefix.startswith("/")),
-        *([] if _is_size(min_size_bytes) else [f"min_size_bytes is {min_size_bytes!r}, not a number from 0 on"]),
+        *wanted.faults(),
         *([] if not account or _ACCOUNT.fullmatch(account) else [f"account {account!r} is no storage account's name"]),
         *([] if conn_id.strip() else ["conn_id is empty"]),
     ]
     if wrong:
         raise ConfigError(f"blob_arrivals({name!r}): {'; '.join(wrong)}.")
-    trigger = BlobArrivalTrigger(
-        queue_url=queue_url,
-        conn_id=conn_id,
-        account=account,
-        container=container,
-        prefix=prefix,
-        suffix=suffix,
-        min_size_bytes=min_size_bytes,
-    )
+    trigger = BlobArrivalTrigger(queue_url=queue_url, conn_id=conn_id, account=account, wanted=wanted.to_wire())
     return Asset(name, watchers=[AssetWatcher(name="blob_arrivals", trigger=trigger)])
 
 
@@ -88,7 +96,3 @@ def _queue_faults(url: str) -> list[str]:
     if len(place.path) > longest or not _QUEUE.fullmatch(place.path):
         return [f"queue_url {url!r} must end with a queue's name of at most {longest} characters ({POISON} is added)"]
     return []
-
-
-def _is_size(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0

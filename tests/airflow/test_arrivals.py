@@ -309,7 +309,7 @@ async def test_something_that_is_no_queue_service_is_said_and_asked_again(
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    own = QuickTrigger(queue_url=f"http://127.0.0.1:{port}/{ACCOUNT}/arrivals", container="incoming")
+    own = QuickTrigger(queue_url=f"http://127.0.0.1:{port}/{ACCOUNT}/arrivals", wanted={"container": "incoming"})
     async with server, Listener(manager, own) as listener:
         await until(lambda: len(asked) > 2)
         alive = not listener.task.done()
@@ -325,7 +325,7 @@ async def test_a_queue_service_that_does_not_answer_is_said_once_and_asked_again
     port = closed.sockets[0].getsockname()[1]
     closed.close()
     await closed.wait_closed()
-    own = QuickTrigger(queue_url=f"http://127.0.0.1:{port}/{ACCOUNT}/arrivals", container="incoming")
+    own = QuickTrigger(queue_url=f"http://127.0.0.1:{port}/{ACCOUNT}/arrivals", wanted={"container": "incoming"})
     async with Listener(manager, own) as listener:
         await until(lambda: "no answer" in caplog.text)
         await asyncio.sleep(1.5)

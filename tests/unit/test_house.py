@@ -23,7 +23,9 @@ PYTHON_LOCKS = ("constraints.txt", "tools/docker/postgres.txt")
 NPM_LOCK = ROOT / "tools/azurite/package-lock.json"
 OURS = {"airflow-provider-azureml", "azureml-emulator"}
 #: Folders that are there on one machine only: this clone's, its user's, and the interpreter's.
-HERE = [folder for folder in {str(ROOT), str(Path.home()), sys.base_prefix} if folder.count("/") > 1 or folder == "/root"]
+HERE = {
+    folder for folder in (str(ROOT), str(Path.home()), sys.base_prefix) if folder.count("/") > 1 or "root" in folder
+}
 
 
 def _project(path: str) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class Arrival:
         time: When it was written, UTC, as ISO 8601 with ``+00:00``.
         api: The storage operation that wrote it.
         url: The address as the event gave it.
+        content_type: What the writer called its content; empty where nobody says.
     """
 
     account: str
@@ -101,6 +102,7 @@ class Arrival:
     time: str
     api: str
     url: str
+    content_type: str = ""
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:
@@ -110,9 +112,10 @@ class Arrival:
             ProtocolError: A field is missing, unknown or of another type.
         """
         known = {each.name for each in fields(cls)}
-        if not isinstance(body, Mapping) or set(body) != known:
+        needed = known - {"content_type"}
+        if not isinstance(body, Mapping) or not needed <= set(body) <= known:
             raise ProtocolError(f"Read an arrival: expected the fields {', '.join(sorted(known))}, got {body!r}")
-        wrong = [name for name in known - {"size_bytes"} if not isinstance(body[name], str)]
+        wrong = [name for name in set(body) - {"size_bytes"} if not isinstance(body[name], str)]
         size = body["size_bytes"]
         if wrong or not (size is None or (isinstance(size, int) and not isinstance(size, bool))):
             raise ProtocolError(f"Read an arrival: a field is of the wrong type in {dict(body)!r}")
@@ -162,35 +165,6 @@ def order(arrival: Arrival) -> tuple[object, ...]:
     except ValueError:
         number = -1
     return number, arrival.sequencer.lower(), arrival.time, arrival.etag
-
-
-@frozen(kw_only=True)
-class ArrivalFilter:
-    """Which arrivals are wanted.
-
-    Attributes:
-        container: The container, in full.
-        prefix: How the path begins; empty for any.
-        suffix: How the path ends; empty for any.
-        min_size_bytes: The smallest size; a blob whose event does not say its size is taken.
-    """
-
-    container: str
-    prefix: str = ""
-    suffix: str = ""
-    min_size_bytes: int = 1
-
-    def reason_to_skip(self, arrival: Arrival) -> str:
-        """Say why an arrival is not wanted; empty when it is."""
-        if arrival.container != self.container:
-            return f"not in container {self.container}"
-        if not arrival.path.startswith(self.prefix):
-            return f"path does not begin with {self.prefix}"
-        if not arrival.path.endswith(self.suffix):
-            return f"path does not end with {self.suffix}"
-        if arrival.size_bytes is not None and arrival.size_bytes < self.min_size_bytes:
-            return f"smaller than {self.min_size_bytes} bytes"
-        return ""
 
 
 @frozen(kw_only=True)

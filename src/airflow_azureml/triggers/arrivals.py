@@ -16,7 +16,8 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
 
-from airflow_azureml.core.arrivals import Arrival, ArrivalFilter, StorageUrl
+from airflow_azureml.core.arrivals import Arrival, StorageUrl
+from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import AzureMLError, UnavailableError
 from airflow_azureml.hooks.azureml import AzureMLHook
@@ -319,19 +320,13 @@ class BlobArrivalTrigger(DeclaredTrigger, BaseEventTrigger):
         queue_url: The queue; anything in it that is not Event Grid's goes to the queue of that name with ``-poison``.
         conn_id: The Airflow connection whose identity reads it: role Storage Queue Data Contributor on the account.
         account: The storage account of the blobs; empty for the queue's own.
-        container: The container of the blobs.
-        prefix: How their paths begin.
-        suffix: How their paths end.
-        min_size_bytes: The smallest size.
+        wanted: Which blobs: what `ArrivalFilter.to_wire` wrote.
     """
 
     queue_url: str
     conn_id: str = AzureMLHook.default_conn_name
     account: str = ""
-    container: str
-    prefix: str = ""
-    suffix: str = ""
-    min_size_bytes: int = 1
+    wanted: dict[str, Any]
 
     pace: ClassVar[Pace] = Pace()
 
@@ -347,9 +342,7 @@ class BlobArrivalTrigger(DeclaredTrigger, BaseEventTrigger):
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Pick this asset's arrivals from each page, and say how many are not and why."""
         account = self.account or StorageUrl.parse(self.queue_url).account
-        wanted = ArrivalFilter(
-            container=self.container, prefix=self.prefix, suffix=self.suffix, min_size_bytes=self.min_size_bytes
-        )
+        wanted = ArrivalFilter(**self.wanted)
         async for page in shared_stream:
             page.accounts.add(account)
             mine: list[Arrival] = []
@@ -364,7 +357,7 @@ class BlobArrivalTrigger(DeclaredTrigger, BaseEventTrigger):
                     mine.append(arrival)
             if skipped:
                 skips = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-                log.info("Taken %d arrivals for %s/%s; left out: %s", len(mine), self.container, self.prefix, skips)
+                log.info("Taken %d arrivals for %s/%s; left out: %s", len(mine), wanted.container, wanted.prefix, skips)
             for start in range(0, len(mine), EVENT_SIZE):
                 yield TriggerEvent([arrival.to_wire() for arrival in mine[start : start + EVENT_SIZE]])
 

@@ -145,6 +145,7 @@ def _arrival(event: Mapping[str, Any]) -> Arrival | str:
             time=utc(_text(event, "time" if cloud else "eventTime")),
             api=api,
             url=url,
+            content_type=str(details.get("contentType") or ""),
         )
     except (ConfigError, ValueError) as error:
         raise MalformedMessageError(f"Read a queue message: {error}") from error

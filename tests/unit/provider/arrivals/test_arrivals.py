@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_azureml.core.arrivals import Arrival, ArrivalFilter, StorageUrl, latest, utc
+from airflow_azureml.core.arrivals import Arrival, StorageUrl, latest, utc
 from airflow_azureml.errors import ConfigError, ProtocolError
 
 ARRIVAL = Arrival(
@@ -112,26 +112,6 @@ def test_other_clouds_and_this_machine_are_azure_storage_too(url: str, account: 
     place = StorageUrl.parse(url)
 
     assert (place.account, place.path) == (account, "c")
-
-
-@pytest.mark.parametrize(
-    ("wanted", "reason"),
-    [
-        (ArrivalFilter(container="incoming", prefix="in/", suffix=".csv"), ""),
-        (ArrivalFilter(container="other"), "not in container other"),
-        (ArrivalFilter(container="incoming", prefix="out/"), "path does not begin with out/"),
-        (ArrivalFilter(container="incoming", suffix=".json"), "path does not end with .json"),
-        (ArrivalFilter(container="incoming", min_size_bytes=11), "smaller than 11 bytes"),
-    ],
-)
-def test_a_filter_says_why_an_arrival_is_not_wanted(wanted: ArrivalFilter, reason: str) -> None:
-    assert wanted.reason_to_skip(ARRIVAL) == reason
-
-
-def test_a_blob_of_unknown_size_is_wanted() -> None:
-    unknown = attrs.evolve(ARRIVAL, size_bytes=None)
-
-    assert ArrivalFilter(container="incoming", min_size_bytes=10**9).reason_to_skip(unknown) == ""
 
 
 def test_sequencers_are_compared_as_numbers_whatever_their_length_and_case() -> None:

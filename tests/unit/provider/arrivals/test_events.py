@@ -80,6 +80,7 @@ def test_both_schemas_are_read_plain_or_as_base64_alone_or_in_a_list(body: objec
         "time": "2026-01-31T18:41:00.958410+00:00",
         "api": "PutBlockList",
         "url": "https://acme.blob.core.windows.net/incoming/in/new%20file.csv",
+        "content_type": "text/plain",
     }
 
 

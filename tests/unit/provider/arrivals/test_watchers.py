@@ -26,7 +26,11 @@ def test_the_asset_is_watched_by_a_trigger_with_the_arguments_given() -> None:
         container="inc",
         prefix="a/",
         suffix=".csv",
+        glob="**/2026/*",
+        regex="[a-z/0-9.]+",
         min_size_bytes=0,
+        max_size_bytes=9,
+        content_types=["text/*"],
         account="other",
         conn_id="mine",
     )
@@ -38,10 +42,16 @@ def test_the_asset_is_watched_by_a_trigger_with_the_arguments_given() -> None:
             "queue_url": QUEUE,
             "conn_id": "mine",
             "account": "other",
-            "container": "inc",
-            "prefix": "a/",
-            "suffix": ".csv",
-            "min_size_bytes": 0,
+            "wanted": {
+                "container": "inc",
+                "prefix": "a/",
+                "suffix": ".csv",
+                "glob": "**/2026/*",
+                "regex": "[a-z/0-9.]+",
+                "min_size_bytes": 0,
+                "max_size_bytes": 9,
+                "content_types": ["text/*"],
+            },
         },
     )
 
