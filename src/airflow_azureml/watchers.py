@@ -70,7 +70,7 @@ def blob_arrivals(  # noqa: PLR0913  # one keyword for each thing that tells one
         regex=regex,
         min_size_bytes=min_size_bytes,
         max_size_bytes=max_size_bytes,
-        content_types=(content_types,) if isinstance(content_types, str) else tuple(content_types),
+        content_types=content_types,
     )
     wrong = [
         *([] if name.strip() else ["name is empty"]),

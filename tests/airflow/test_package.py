@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger
 
 import airflow_azureml
+from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.core.waiting import WaitPolicy
 from airflow_azureml.core.workspace import CREDENTIAL_FIELDS, OPTIONAL, REQUIRED
 from airflow_azureml.provider import CONNECTION_FIELDS, get_provider_info
@@ -34,10 +35,7 @@ TRIGGERS = [
         queue_url="http://127.0.0.1:1/devstoreaccount1/q",
         conn_id="c",
         account="devstoreaccount1",
-        container="in",
-        prefix="p",
-        suffix="s",
-        min_size_bytes=2,
+        wanted=ArrivalFilter(container="in", prefix="p", glob="*.csv", content_types=["text/*"]).to_wire(),
     ),
 ]
 

@@ -1,6 +1,7 @@
 """Which blobs count: the same filter for those that events tell of and those that a listing finds."""
 
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,10 @@ from airflow_azureml.core.arrivals import Arrival
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])+|\$root|\$web")
 #: ``text/csv``, or ``text/*``; without parameters.
 _CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+|\*)", re.IGNORECASE)
+
+
+def _texts(given: Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 @define(frozen=True, slots=False, kw_only=True)
@@ -40,7 +45,7 @@ class ArrivalFilter:
     regex: str = ""
     min_size_bytes: int = 1
     max_size_bytes: int | None = None
-    content_types: tuple[str, ...] = field(default=(), converter=tuple)
+    content_types: tuple[str, ...] = field(default=(), converter=_texts)
 
     def faults(self) -> list[str]:
         """Say what is wrong with the filter itself; an empty list when nothing is."""
