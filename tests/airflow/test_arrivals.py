@@ -118,7 +118,8 @@ async def manager() -> AsyncIterator[SharedStreamManager]:
 
 
 def trigger(queue: Queue, kind: type[BlobArrivalTrigger] = QuickTrigger, **changes: Any) -> BlobArrivalTrigger:
-    return kind(**{"queue_url": queue.url, "container": "incoming", **changes})
+    wanted = {"container": "incoming", "prefix": changes.pop("prefix", "")}
+    return kind(**{"queue_url": queue.url, "wanted": wanted, **changes})
 
 
 def message(path: str, *, account: str = ACCOUNT, kind: str = "Microsoft.Storage.BlobCreated") -> str:
