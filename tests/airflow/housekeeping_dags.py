@@ -8,6 +8,7 @@ from airflow.sdk import DAG, task
 
 from airflow_azureml.operators.compute import AzureMLComputeOperator
 from airflow_azureml.operators.orphans import AzureMLCancelOrphansOperator
+from airflow_azureml.sensors.arrivals import BlobArrivalSensor
 from airflow_azureml.sensors.endpoint import AzureMLEndpointSensor
 from airflow_azureml.sensors.job import AzureMLJobSensor
 from airflow_azureml.sensors.model import AzureMLModelVersionSensor
@@ -19,6 +20,12 @@ MODEL = "{{ dag_run.conf['model'] }}"
 ENDPOINT: dict[str, Any] = {
     "endpoint": "{{ dag_run.conf['endpoint'] }}",
     "deployment": "{{ dag_run.conf.get('deployment', '') }}",
+}
+BLOBS: dict[str, Any] = {
+    "account_url": "{{ dag_run.conf['account_url'] }}",
+    "container": "{{ dag_run.conf['container'] }}",
+    "prefix": "in/",
+    "glob": "*.csv",
 }
 COMPUTE: dict[str, Any] = {"compute": "{{ dag_run.conf['compute'] }}", "retries": 1}
 SIZED: dict[str, Any] = {
@@ -47,6 +54,9 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "endpoint_sensor": (AzureMLEndpointSensor, {**SOON, **ENDPOINT}),
     "endpoint_sensor_soft": (AzureMLEndpointSensor, {**SHORT, **ENDPOINT, "soft_fail": True}),
     "sensor_elsewhere": (AzureMLEndpointSensor, {**SHORT, **ENDPOINT, "conn_id": "azureml_somewhere"}),
+    "blob_sensor": (BlobArrivalSensor, {**SOON, **BLOBS, "at_least": 2}),
+    "blob_sensor_in_worker": (BlobArrivalSensor, {**SOON, **BLOBS, "deferrable": False, "at_most": 1}),
+    "blob_sensor_wrong": (BlobArrivalSensor, {**SOON, **BLOBS, "newer_than": "yesterday", "at_most": 0}),
     "ensure": (AzureMLComputeOperator, SIZED),
     "ensure_more": (AzureMLComputeOperator, {**SIZED, "max_nodes": 5}),
     "ensure_nothing": (AzureMLComputeOperator, {**COMPUTE, "min_nodes": 3, "max_nodes": 2}),

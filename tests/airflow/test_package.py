@@ -17,11 +17,12 @@ from airflow.triggers.base import BaseTrigger
 
 import airflow_azureml
 from airflow_azureml.core.filters import ArrivalFilter
+from airflow_azureml.core.search import Search
 from airflow_azureml.core.waiting import WaitPolicy
 from airflow_azureml.core.workspace import CREDENTIAL_FIELDS, OPTIONAL, REQUIRED
 from airflow_azureml.provider import CONNECTION_FIELDS, get_provider_info
 from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
-from airflow_azureml.triggers.condition import ConditionTrigger
+from airflow_azureml.triggers.condition import BlobSearchTrigger, ConditionTrigger
 from airflow_azureml.triggers.job import JobTrigger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,12 @@ TRIGGERS = [
     JobTrigger(conn_id="c", job="j", submitted_at=1.5, policy=WaitPolicy().to_wire(), on_kill_action="leave"),
     ConditionTrigger(
         conn_id="c", condition="model", arguments={"model": "m"}, began_at=1.5, policy=WaitPolicy().to_wire()
+    ),
+    BlobSearchTrigger(
+        conn_id="c",
+        search=Search(account_url="https://acme.blob.core.windows.net", wanted=ArrivalFilter(container="in")).to_wire(),
+        began_at=1.5,
+        policy=WaitPolicy().to_wire(),
     ),
     BlobArrivalTrigger(
         queue_url="http://127.0.0.1:1/devstoreaccount1/q",

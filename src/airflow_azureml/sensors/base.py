@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, A
 
 from airflow_azureml.core.conditions import Settled, Sight, State, decide
 from airflow_azureml.core.waiting import LookAgain, WaitPolicy
-from airflow_azureml.core.workspace import Workspace
+from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import AzureMLError, ConfigError, SilenceError, UnavailableError
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.triggers.condition import ConditionTrigger
@@ -76,13 +76,13 @@ class AzureMLSensor(BaseSensorOperator, abc.ABC):
             self._check_options()
             hook = AzureMLHook(self.conn_id)
             with hook.get_conn() as client:
-                sight = self._first_look(client, hook.settings.workspace)
+                sight = self._first_look(client, hook.settings)
                 self.log.info("%s %s", sight.what, sight.told)
                 settled = None
                 if sight.state in (State.MET, State.FAILED):
                     settled = Settled(sight=sight)
                 elif not self.deferrable:
-                    settled = self._watch(client, hook.settings.workspace)
+                    settled = self._watch(client, hook.settings)
         except AzureMLError as error:
             raise for_airflow(error) from error
         if settled is None:
@@ -95,7 +95,7 @@ class AzureMLSensor(BaseSensorOperator, abc.ABC):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def finish(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, context: "Context", event: dict[str, Any]) -> Any:
         """Say how the waiting ended."""
         del context
         settled = Settled.from_wire(event)
@@ -122,6 +122,17 @@ class AzureMLSensor(BaseSensorOperator, abc.ABC):
             policy=self.policy().to_wire(),
         )
 
+    def look(self, client: "Client", settings: ConnectionSettings) -> Sight:
+        """Look once.
+
+        Raises:
+            ConfigError: What is looked for makes no sense.
+            RefusedError: It may not be looked at.
+            UnavailableError: Nobody answers.
+        """
+        condition, arguments = self.condition()
+        return client.run(conditions.look(settings.workspace, condition, arguments))
+
     def policy(self) -> WaitPolicy:
         """Say how long to wait."""
         limit = self.execution_timeout
@@ -131,23 +142,21 @@ class AzureMLSensor(BaseSensorOperator, abc.ABC):
             deadline_s=seconds, patience_s=self.patience.total_seconds(), first_s=first_s, longest_s=first_s * 12
         )
 
-    def _first_look(self, client: "Client", workspace: Workspace) -> Sight:
-        condition, arguments = self.condition()
+    def _first_look(self, client: "Client", settings: ConnectionSettings) -> Sight:
         try:
-            return client.run(conditions.look(workspace, condition, arguments))
+            return self.look(client, settings)
         except UnavailableError as error:
             return Sight(what="What is waited for", state=State.UNCERTAIN, told=f"could not be seen: {error}")
 
-    def _watch(self, client: "Client", workspace: Workspace) -> Settled:
+    def _watch(self, client: "Client", settings: ConnectionSettings) -> Settled:
         """Wait in this worker, as the trigger does in the triggerer."""
-        condition, arguments = self.condition()
         policy = self.policy()
         began = certain_at = time.monotonic()
         looks = 0
         while True:
             looks += 1
             try:
-                sight = client.run(conditions.look(workspace, condition, arguments))
+                sight = self.look(client, settings)
             except AzureMLError as error:
                 sight = Sight(what="What is waited for", state=State.UNCERTAIN, told=str(error))
             now = time.monotonic()
