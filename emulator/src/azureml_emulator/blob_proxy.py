@@ -20,6 +20,7 @@ from yarl import URL
 from azureml_emulator import signing
 from azureml_emulator.clock import CLOCK
 from azureml_emulator.events import Commit, EventPublisher, blob_of, committing_api
+from azureml_emulator.names import TENANT
 from azureml_emulator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class BlobProxy:
         if kind.lower() == "bearer":
             why = signing.refusal(token.strip(), account=self._account, now_s=CLOCK.now_s())
             if why is not None:
-                await _unauthorized(why)(scope, receive, send)
+                await unauthorized(why)(scope, receive, send)
                 return
             call = call.signed(account=self._account, key=self._key)
         started = False
@@ -253,18 +254,19 @@ async def _pass_on(answer: aiohttp.ClientResponse, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _error(status: int, code: str, *sentences: str) -> Response:
+def storage_error(status: int, code: str, *sentences: str) -> Response:
+    """Make an error in the shape of Azure Storage."""
     said = escape("\n".join(sentences))
     body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{said}</Message></Error>'
     return Response(body, status, headers={"x-ms-error-code": code}, media_type="application/xml")
 
 
-def _unauthorized(why: str) -> Response:
+def unauthorized(why: str) -> Response:
     """Refuse a token as Azure Storage does."""
     said = "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."
-    answer = _error(401, "InvalidAuthenticationInfo", said, why)
+    answer = storage_error(401, "InvalidAuthenticationInfo", said, why)
     answer.headers["WWW-Authenticate"] = (
-        "Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/authorize"
+        f"Bearer authorization_uri=https://login.microsoftonline.com/{TENANT}/oauth2/authorize"
         " resource_id=https://storage.azure.com"
     )
     return answer
@@ -273,4 +275,4 @@ def _unauthorized(why: str) -> Response:
 def _unreachable(upstream: str, error: Exception) -> Response:
     said = f"The emulator could not reach Azurite at {upstream}: {error}. Start Azurite, or give its address."
     log.error(said)
-    return _error(502, "AzuriteUnreachable", said)
+    return storage_error(502, "AzuriteUnreachable", said)

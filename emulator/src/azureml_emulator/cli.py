@@ -1,4 +1,4 @@
-"""The command line: ``azureml-emulator`` serves, ``azureml-emulator env`` prints how to reach it."""
+"""The command line: ``azureml-emulator`` serves, ``env`` prints how to reach it, ``publish`` publishes as v1 did."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from azureml_emulator import __version__
+from azureml_emulator import __version__, publishing
 from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, EventQueue, Settings, SettingsError
 
 _DEFAULT_STATE = Path(".azureml-emulator")
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     said = _parser().parse_args(given)
     if said.command == "env":
         return _env(said)
+    if said.command == "publish":
+        return _publish(said)
     try:
         settings = _settings(said)
     except SettingsError as error:
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--python", type=Path, default=Path(sys.executable), metavar="PATH", help="what jobs find as python"
     )
-    serve.add_argument("--max-steps", type=int, default=2, metavar="N", help="processes at once; default %(default)s")
+    _add_limits(serve)
     serve.add_argument(
         "--event-queue",
         action="append",
@@ -104,7 +106,32 @@ def _parser() -> argparse.ArgumentParser:
     env = commands.add_parser("env", help="print the settings with which unmodified clients reach the emulator")
     _add_state(env)
     env.add_argument("--format", default="shell", choices=["shell", "json"])
+    publish = commands.add_parser("publish", help="publish a pipeline component as SDK v1 would have; print its id")
+    _add_state(publish)
+    publishing.add_options(publish)
     return parser
+
+
+def _add_limits(serve: argparse.ArgumentParser) -> None:
+    made = Settings(state_dir=_DEFAULT_STATE)  # its defaults depend on the machine
+    number = "default %(default)s"
+    serve.add_argument(
+        "--max-steps", type=int, default=made.max_steps, metavar="N", help=f"processes at once; {number}"
+    )
+    serve.add_argument(
+        "--serverless-nodes",
+        type=int,
+        default=made.serverless_nodes,
+        metavar="N",
+        help=f"jobs without a compute that run at once; {number}",
+    )
+    serve.add_argument(
+        "--node-start",
+        type=float,
+        default=made.node_start_s,
+        metavar="SECONDS",
+        help=f"how long a node of a cluster takes to start; {number}",
+    )
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +169,8 @@ def _settings(said: argparse.Namespace) -> Settings:
         workspaces=tuple(said.workspace or (DEFAULT_WORKSPACE,)),
         job_python=said.python.absolute(),
         max_steps=said.max_steps,
+        serverless_nodes=said.serverless_nodes,
+        node_start_s=said.node_start,
         event_queues=tuple(EventQueue.parse(text) for text in said.event_queue),
         control=said.control,
     )
@@ -169,6 +198,14 @@ def environment(state_dir: Path) -> dict[str, str]:
         "IDENTITY_ENDPOINT": f"{found.http}/msi/token",
         "IDENTITY_HEADER": (state_dir / "identity-header").read_text(),
     }
+
+
+def _publish(said: argparse.Namespace) -> int:
+    try:
+        sys.stdout.write(publishing.publish(said))
+    except SettingsError as error:
+        return _complain(error, 1)
+    return 0
 
 
 def _env(said: argparse.Namespace) -> int:

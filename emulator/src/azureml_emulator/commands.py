@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 import time
 import uuid
@@ -14,10 +13,13 @@ from typing import Any
 import attrs
 from azure.core.exceptions import AzureError
 
+from azureml_emulator.durations import seconds
 from azureml_emulator.joblogs import JobLog, log_name, log_path
+from azureml_emulator.layout import compute_name
 from azureml_emulator.processes import GRACE_S, LOOK_S, ProcessGroup, environment
+from azureml_emulator.queues import ComputeError, NodeQueues
 from azureml_emulator.settings import Addresses, Settings
-from azureml_emulator.steps import FILE_TYPES, LITERAL_TYPES, SpecificationError, output_uri, substitute
+from azureml_emulator.steps import FILE_TYPES, LITERAL_TYPES, output_uri, substitute
 from azureml_emulator.storage import BlobPlace, Storage, StorageError, long_uri
 from azureml_emulator.store import Run, Store, now
 
@@ -26,8 +28,6 @@ Json = dict[str, Any]
 #: How often the log's blob follows the log, in seconds.
 SHIP_S = 0.5
 ARTIFACTS = "workspaceartifactstore"
-#: ISO 8601 durations as Azure writes them in ``limits.timeout``, e.g. PT30S or P1DT2H.
-_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?")
 
 
 class JobError(Exception):
@@ -44,18 +44,6 @@ class JobError(Exception):
         self.error = {"code": code, "message": message, "innerError": {"code": inner[0]} if inner else None}
         self.status: str = ending.get("status", "Failed")
         self.exit_code: int | None = ending.get("exit_code")
-
-
-def seconds(duration: str) -> float:
-    """Read an ISO 8601 duration of days, hours, minutes and seconds.
-
-    Raises:
-        SpecificationError: It is none.
-    """
-    found = _DURATION.fullmatch(duration)
-    if found is None or not any(found.groups()):
-        raise SpecificationError(f"The time limit {duration!r} is no ISO 8601 duration such as PT30S.")
-    return sum(float(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +84,7 @@ def runs_folder(state_dir: Path) -> Path:
 
 
 class CommandRunner:
-    """Runs command jobs and steps, a bounded number at once."""
+    """Runs command jobs and steps, as many at once as their computes have nodes and this machine may have processes."""
 
     def __init__(self, store: Store, storage: Storage, settings: Settings, addresses: Addresses) -> None:
         self._store = store
@@ -104,6 +92,7 @@ class CommandRunner:
         self._settings = settings
         self._http = addresses.http
         self._slots = asyncio.Semaphore(settings.max_steps)
+        self.queues = NodeQueues(store, settings)
         self.grace_s = GRACE_S
 
     async def run(self, run: Run) -> None:
@@ -114,8 +103,16 @@ class CommandRunner:
             SpecificationError: It cannot be run as it is written.
             asyncio.CancelledError: It was told to end; its process group has ended.
         """
+        compute, nodes = compute_name(run.spec.get("computeId")), _instances(run)
+        try:
+            async with self.queues.hold(run.workspace, compute, nodes=nodes, waits=lambda: self._queue(run)):
+                await self._run_on_nodes(run)
+        except ComputeError as error:
+            raise JobError(f"Job {run.name}: {error}", error.code) from error
+
+    async def _run_on_nodes(self, run: Run) -> None:
         if self._slots.locked():
-            self._change(run, status="Queued")
+            self._queue(run)
         async with self._slots:
             self._change(run, status="Preparing")
             bench = Bench.make(self._settings.state_dir)
@@ -223,10 +220,10 @@ class CommandRunner:
         self._change(run, outputs={**run.outputs, **outputs})
 
     async def _keep_artifacts(self, run: Run, bench: Bench) -> None:
-        """Keep ./outputs, of a job that failed too."""
-        folder = bench.code / "outputs"
-        if folder.is_dir():
-            await self._storage.upload(folder, self.artifact(run, "outputs"))
+        """Keep ./outputs and ./logs, of a job that failed too."""
+        for name in ("outputs", "logs"):
+            if (folder := bench.code / name).is_dir():
+                await self._storage.upload(folder, self.artifact(run, name))
 
     def _register(self, workspace: str, output: Json) -> None:
         """Make an output that has an asset's name a version of that data asset."""
@@ -261,6 +258,9 @@ class CommandRunner:
         path = log_path(self._settings.state_dir, run.workspace, run.name)
         return JobLog(path, self._storage, self.artifact(run, log_name(run)))
 
+    def _queue(self, run: Run) -> None:
+        self._change(run, status="Queued")
+
     def _change(self, run: Run, **changes: Any) -> None:
         self._store.change_run(run.workspace, run.name, **changes)
 
@@ -269,3 +269,9 @@ def _limit(run: Run) -> float | None:
     """Read the job's time limit in seconds; None for none."""
     timeout = (run.spec.get("limits") or {}).get("timeout")
     return seconds(str(timeout)) if timeout else None
+
+
+def _instances(run: Run) -> int:
+    """Read how many nodes a job asks for."""
+    resources = run.spec.get("resources") or {}
+    return max(1, int(resources.get("instanceCount") or resources.get("instance_count") or 1))

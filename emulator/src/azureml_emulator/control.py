@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from azureml_emulator import allowances
 from azureml_emulator.clock import CLOCK, ClockError
+from azureml_emulator.control_bodies import ControlError, body_of, members, whole
 from azureml_emulator.counts import RequestCounts
 from azureml_emulator.errors import Json, bad_request
 from azureml_emulator.faults import FaultError, FaultList
@@ -34,14 +37,6 @@ PROPERTY = "emulator.script"
 MOST_JOBS = 100_000
 _CLOCK, _TOKENS, _SCRIPTS = "/control/clock", "/control/tokens", "/control/scripts"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-
-
-class ControlError(Exception):
-    """A request to the control interface is wrong; the message is one sentence."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Control:
@@ -148,6 +143,9 @@ def application(control: Control) -> Starlette:
         _route("GET", "/control/requests", control, get_requests),
         _route("DELETE", "/control/requests", control, delete_requests),
     ]
+    for kind in allowances.READERS:
+        found.append(_route("GET", allowances.path_of(kind), control, partial(get_allowance, kind)))
+        found.append(_route("PUT", allowances.path_of(kind), control, partial(put_allowance, kind)))
     app = Starlette(routes=found, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return app
@@ -160,7 +158,7 @@ def _route(method: str, path: str, control: Control, handler: _Handler) -> Route
     async def endpoint(request: Request) -> Response:
         try:
             return await handler(control, request)
-        except (ScriptError, FaultError, ClockError) as error:
+        except (ScriptError, FaultError, ClockError, allowances.AllowanceError) as error:
             return _refused(str(error), 400)
         except ControlError as error:
             return _refused(str(error), error.status)
@@ -180,43 +178,6 @@ def _refused(message: str, status: int) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
-async def _body(request: Request) -> Any:
-    """Read a JSON body; the content type is demanded, so that no web page can send one without being asked.
-
-    Raises:
-        ControlError: It is none.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ControlError(f"The content type is {kind or 'missing'}; send application/json.")
-    try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise ControlError(f"The body is no JSON: {error}.") from error
-
-
-async def _members(request: Request, *, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:
-    """Read an object with exactly these members.
-
-    Raises:
-        ControlError: One is missing or unknown.
-    """
-    body = await _body(request)
-    if not isinstance(body, dict):
-        raise ControlError(f"The body is no object with {', '.join(needed)}.")
-    wrong = [f"{name} is missing" for name in needed if name not in body]
-    wrong += [f"{name} is unknown" for name in body if name not in {*needed, *optional}]
-    if wrong:
-        raise ControlError(f"The body is wrong: {'; '.join(wrong)}. Its members: {', '.join((*needed, *optional))}.")
-    return body
-
-
-def _whole(said: Any, name: str, *, least: int, most: int) -> int:
-    if isinstance(said, bool) or not isinstance(said, int) or not least <= said <= most:
-        raise ControlError(f"{name} is {json.dumps(said)[:80]}; give a whole number of {least} to {most}.")
-    return said
-
-
 # scripts
 
 
@@ -230,7 +191,7 @@ def _script_id(request: Request) -> str:
 async def put_script(control: Control, request: Request) -> Response:
     """PUT a script; jobs that have begun keep the one they began with."""
     arm_id = _script_id(request)
-    script = Script.from_wire(await _body(request))
+    script = Script.from_wire(await body_of(request))
     new = control.store.put(arm_id, {"script": script.to_wire()})
     return JSONResponse(script.to_wire(), 201 if new else 200)
 
@@ -253,8 +214,8 @@ async def delete_script(control: Control, request: Request) -> Response:
 async def post_jobs(control: Control, request: Request) -> Response:
     """POST to create many scripted jobs at once: ``PREFIX-00000`` and so on."""
     optional = ("workspace", "endpoint", "deployment", "experiment")
-    body = await _members(request, needed=("count", "script", "prefix"), optional=optional)
-    count = _whole(body["count"], "count", least=1, most=MOST_JOBS)
+    body = await members(request, needed=("count", "script", "prefix"), optional=optional)
+    count = whole(body["count"], "count", least=1, most=MOST_JOBS)
     for name in ("prefix", *(name for name in optional if name in body)):
         if not isinstance(body[name], str) or not body[name]:
             raise ControlError(f"{name} is {json.dumps(body[name])[:80]}; give a text.")
@@ -319,7 +280,7 @@ async def get_clock(control: Control, request: Request) -> Response:
 
 async def post_clock(control: Control, request: Request) -> Response:
     """POST to freeze the clock, or to let it go on."""
-    frozen = (await _members(request, needed=("frozen",)))["frozen"]
+    frozen = (await members(request, needed=("frozen",)))["frozen"]
     if not isinstance(frozen, bool):
         raise ControlError(f"frozen is {json.dumps(frozen)[:80]}; give true or false.")
     CLOCK.freeze() if frozen else CLOCK.thaw()
@@ -328,7 +289,7 @@ async def post_clock(control: Control, request: Request) -> Response:
 
 async def post_advance(control: Control, request: Request) -> Response:
     """POST to move the clock on, frozen or not."""
-    body = await _members(request, needed=("seconds",))
+    body = await members(request, needed=("seconds",))
     CLOCK.advance(seconds(body["seconds"], "the advance"))
     return _kept_clock(control)
 
@@ -349,7 +310,7 @@ async def get_faults(control: Control, request: Request) -> Response:
 
 async def put_faults(control: Control, request: Request) -> Response:
     """PUT the whole list of faults."""
-    control.faults.replace(await _body(request))
+    control.faults.replace(await body_of(request))
     return JSONResponse(control.faults.shown())
 
 
@@ -368,8 +329,8 @@ async def get_tokens(control: Control, request: Request) -> Response:
 
 async def put_tokens(control: Control, request: Request) -> Response:
     """PUT how long the tokens live that are issued from now on."""
-    body = await _members(request, needed=("lifetime_s",))
-    control.lifetime.seconds = _whole(body["lifetime_s"], "lifetime_s", least=1, most=10 * 365 * 86400)
+    body = await members(request, needed=("lifetime_s",))
+    control.lifetime.seconds = whole(body["lifetime_s"], "lifetime_s", least=1, most=10 * 365 * 86400)
     control.store.put(_TOKENS, {"lifetime_s": control.lifetime.seconds})
     return JSONResponse({"lifetime_s": control.lifetime.seconds})
 
@@ -385,3 +346,17 @@ async def delete_requests(control: Control, request: Request) -> Response:
     del request
     control.requests.clear()
     return Response(status_code=204)
+
+
+# what the subscription has and allows
+
+
+async def get_allowance(kind: str, control: Control, request: Request) -> Response:
+    """GET what was set of one kind."""
+    del request
+    return JSONResponse(allowances.kept(control.store, kind))
+
+
+async def put_allowance(kind: str, control: Control, request: Request) -> Response:
+    """PUT all that is to be set of one kind, in the place of what was."""
+    return JSONResponse(allowances.keep(control.store, kind, await body_of(request)))

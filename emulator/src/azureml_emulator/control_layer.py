@@ -18,6 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from azureml_emulator.blob_proxy import storage_error
+from azureml_emulator.blob_proxy import unauthorized as storage_unauthorized
 from azureml_emulator.control import Control, application
 from azureml_emulator.errors import unauthorized
 from azureml_emulator.faults import Fault
@@ -27,6 +29,7 @@ from azureml_emulator.routes.front import canonical_path, host_name
 
 #: What a request that no route takes is counted under.
 UNROUTED = "not emulated"
+_STORAGE = frozenset({Plane.BLOB.value, Plane.QUEUE.value})
 
 
 class RouteNames:
@@ -153,7 +156,8 @@ class ControlLayer:
 
     async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.status is not None or fault.expired_token:
-            await _refusal(fault, scope)(scope, receive, send)
+            refusal = _storage_refusal if self._name(scope) in _STORAGE else _refusal
+            await refusal(fault, scope)(scope, receive, send)
         elif fault.reset:
             while (await receive()).get("more_body"):  # a client that still writes would see an end and no reset
                 pass
@@ -224,6 +228,20 @@ def _refusal(fault: Fault, scope: Scope) -> Response:
     if client_id := Headers(scope=scope).get("x-ms-client-request-id"):
         usual["x-ms-client-request-id"] = client_id
     return JSONResponse(body, status, usual | headers)
+
+
+def _storage_refusal(fault: Fault, scope: Scope) -> Response:
+    """Answer in the shape of Azure Storage."""
+    if fault.expired_token:
+        answer = storage_unauthorized("Lifetime validation failed. The token is expired, by a fault of the emulator.")
+    else:
+        said = f"{scope['method']} {scope['path']} was struck by a fault of the emulator's control interface."
+        answer = storage_error(fault.status or 500, fault.error_code, said)
+        answer.headers.update(fault.headers)
+    answer.headers["x-ms-request-id"] = str(uuid.uuid4())
+    if client_id := Headers(scope=scope).get("x-ms-client-request-id"):
+        answer.headers["x-ms-client-request-id"] = client_id
+    return answer
 
 
 class _Rewriting:

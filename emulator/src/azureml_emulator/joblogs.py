@@ -28,7 +28,10 @@ def log_path(state_dir: Path, workspace: str, run: str) -> Path:
 
 def log_name(run: Run) -> str:
     """Say what a run's log is called among its artifacts."""
-    return "logs/azureml/executionlogs.txt" if run.kind == "Pipeline" else "user_logs/std_log.txt"
+    if run.kind == "Sweep":  # source: azure-ai-ml 1.35, which streams this one
+        return "azureml-logs/hyperdrive.txt"
+    is_pipeline = run.kind == "Pipeline" or run.spec.get("type") == "pipeline"
+    return "logs/azureml/executionlogs.txt" if is_pipeline else "user_logs/std_log.txt"
 
 
 def tail(text: str) -> str:

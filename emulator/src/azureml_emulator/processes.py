@@ -52,7 +52,7 @@ def environment(run: Run, settings: Settings, *, http: str, folder: Path) -> dic
         "TMPDIR": str(folder / "tmp"),
         "PYTHONUNBUFFERED": "1",
         "AZUREML_RUN_ID": run.name,
-        "AZUREML_ROOT_RUN_ID": run.parent or run.name,
+        "AZUREML_ROOT_RUN_ID": run.spec.get("root") or run.parent or run.name,
         "AZUREML_RUN_TOKEN": token,
         "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
         "AZUREML_ARM_RESOURCEGROUP": workspace.group,

@@ -13,6 +13,8 @@ import attrs
 #: The account and key that Azurite and every storage emulator before it use; public, and good for nothing else.
 DEV_ACCOUNT = "devstoreaccount1"
 DEV_ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+#: How long a node of a cluster may take to start at most, in seconds.
+LONGEST_NODE_START_S = 600.0
 DEFAULT_WORKSPACE = "00000000-0000-0000-0000-000000000001/local/local"
 
 
@@ -52,9 +54,19 @@ def _workspaces(_: object, __: object, value: tuple[str, ...]) -> None:
             raise SettingsError(f"--workspace {text!r} is not SUBSCRIPTION/RESOURCE_GROUP/NAME.")
 
 
-def _at_least_one(_: object, __: object, value: int) -> None:
+def _at_least_one(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if value < 1:
-        raise SettingsError(f"--max-steps {value} would run nothing; give 1 or more.")
+        raise SettingsError(f"--{attribute.name.replace('_', '-')} {value} would run nothing; give 1 or more.")
+
+
+def _some_seconds(_: object, __: object, value: float) -> None:
+    if not 0 <= value <= LONGEST_NODE_START_S:
+        raise SettingsError(f"--node-start {value:g} is no number of seconds from 0 to {LONGEST_NODE_START_S:g}.")
+
+
+def _cores() -> int:
+    """Count the machine's cores; two at least, so that jobs may wait for each other."""
+    return max(2, os.cpu_count() or 1)
 
 
 def _port(_: object, attribute: attrs.Attribute[int], value: int) -> None:
@@ -80,7 +92,9 @@ class Settings:
     location: str = "westeurope"
     workspaces: tuple[str, ...] = attrs.field(default=(DEFAULT_WORKSPACE,), validator=_workspaces)
     job_python: Path = attrs.field(factory=lambda: Path(sys.executable))
-    max_steps: int = attrs.field(default=2, validator=_at_least_one)
+    max_steps: int = attrs.field(factory=_cores, validator=_at_least_one)
+    serverless_nodes: int = attrs.field(factory=_cores, validator=_at_least_one)
+    node_start_s: float = attrs.field(default=0.2, validator=_some_seconds)
     event_queues: tuple[EventQueue, ...] = ()
     control: bool = False
 

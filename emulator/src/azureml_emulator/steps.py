@@ -1,12 +1,10 @@
-"""What a pipeline's steps are, in which order they run and what their commands say; nothing here does anything."""
+"""In which order a pipeline's steps run, what they are given and what their commands say; all of it pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import attrs
 
 Json = dict[str, Any]
 
@@ -19,39 +17,11 @@ _NAME = r"[A-Za-z0-9_.-]+"
 _PLACEHOLDER = re.compile(r"\$\{\{\s*(?P<what>[^}]*?)\s*\}\}")
 _OPTIONAL = re.compile(r"\$\[\[(?P<block>.*?)\]\]", re.DOTALL)
 _PARENT_INPUT = re.compile(rf"\$\{{\{{\s*parent\.inputs\.(?P<name>{_NAME})\s*\}}\}}")
-_PARENT_OUTPUT = re.compile(rf"\$\{{\{{\s*parent\.outputs\.(?P<name>{_NAME})\s*\}}\}}")
 _JOB_OUTPUT = re.compile(rf"\$\{{\{{\s*parent\.jobs\.(?P<node>[A-Za-z0-9_-]+)\.outputs\.(?P<name>{_NAME})\s*\}}\}}")
 
 
 class SpecificationError(Exception):
     """The job's specification cannot be run; the message says what is wrong with it."""
-
-
-@attrs.frozen(kw_only=True)
-class Step:
-    """One node of a pipeline, with everything bound.
-
-    Attributes:
-        node: Its name in the pipeline.
-        run: The name of its run.
-        component: The command component's specification, with the node's own settings over it.
-        component_id: The component's ARM id; empty where it is written inline.
-        inputs: As a run's inputs.
-        outputs: As a run's outputs; each has its URI.
-        feeds: Which output of the pipeline each bound output is.
-        handed_on: Which inputs are other steps' outputs: those may be empty folders.
-        after: The nodes that must have completed before.
-    """
-
-    node: str
-    run: str
-    component: Json
-    component_id: str
-    inputs: dict[str, Json]
-    outputs: dict[str, Json]
-    feeds: dict[str, str]
-    handed_on: frozenset[str]
-    after: frozenset[str]
 
 
 # commands
@@ -101,7 +71,7 @@ def dependencies(jobs: Mapping[str, Json]) -> dict[str, frozenset[str]]:
     """
     after = {}
     for node, spec in jobs.items():
-        texts = (str(_value(given)) for given in (spec.get("inputs") or {}).values())
+        texts = (str(one_value(given)) for given in (spec.get("inputs") or {}).values())
         taken = frozenset(found["node"] for text in texts for found in _JOB_OUTPUT.finditer(text))
         if unknown := sorted(taken - jobs.keys()):
             raise SpecificationError(f"Node {node} takes an output of {', '.join(unknown)}, which is no node here.")
@@ -130,9 +100,35 @@ def in_order(after: Mapping[str, frozenset[str]]) -> list[str]:
     return order
 
 
-def ready(after: Mapping[str, frozenset[str]], *, started: frozenset[str], completed: frozenset[str]) -> list[str]:
-    """Name the nodes that may start now, in the order they stand."""
-    return [node for node, waits_for in after.items() if node not in started and waits_for <= completed]
+def sources(given: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Read which of a node's inputs are outputs of other nodes: by input, the node and its output."""
+    found = {name: _JOB_OUTPUT.fullmatch(str(one_value(one))) for name, one in given.items()}
+    return {name: (match["node"], match["name"]) for name, match in found.items() if match}
+
+
+def ready(
+    after: Mapping[str, frozenset[str]],
+    *,
+    started: frozenset[str],
+    completed: frozenset[str],
+    may_lack: Mapping[str, frozenset[str]] | None = None,
+    failed: frozenset[str] = frozenset(),
+) -> list[str]:
+    """Name the nodes that may start now, in the order they stand.
+
+    Args:
+        after: The nodes each node must wait for.
+        started: Those that have been started.
+        completed: Those that have completed.
+        may_lack: Of the nodes each one waits for, those without whose outputs it may run.
+        failed: Those that will never complete.
+    """
+    lacks = may_lack or {}
+    return [
+        node
+        for node, waits_for in after.items()
+        if node not in started and waits_for <= completed | (failed & lacks.get(node, frozenset()))
+    ]
 
 
 # binding
@@ -217,7 +213,7 @@ def bind_inputs(
     """
     bound = {}
     for name, one in given.items():
-        text = _value(one)
+        text = one_value(one)
         if found := _PARENT_INPUT.fullmatch(str(text)):
             if found["name"] in inputs:
                 bound[name] = dict(inputs[found["name"]])
@@ -231,7 +227,8 @@ def bind_inputs(
     return bound
 
 
-def _value(given: Any) -> Any:
+def one_value(given: Any) -> Any:
+    """Read what a node says of an input or output, however it is written."""
     return given.get("value") if isinstance(given, Mapping) else given
 
 
@@ -268,112 +265,3 @@ def output_uri(run: str, name: str, *, kind: str, given: str | None, datastore: 
         uri = given.replace("${{name}}", run).replace("${{output_name}}", name)
         return f"{uri}{name}" if is_file and uri.endswith("/") else uri
     return f"azureml://datastores/{datastore}/paths/azureml/{run}/{name}" + ("" if is_file else "/")
-
-
-def lay_out(
-    jobs: Mapping[str, Json],
-    components: Mapping[str, Json],
-    *,
-    inputs: Mapping[str, Json],
-    outputs: Mapping[str, Json],
-    names: Mapping[str, str],
-    datastore: str = "workspaceblobstore",
-) -> list[Step]:
-    """Bind all nodes of a pipeline, in an order in which they may run.
-
-    Args:
-        jobs: The pipeline's nodes.
-        components: The specification of each node's command component.
-        inputs: The pipeline's inputs.
-        outputs: The pipeline's outputs; a URI in it is where the node that is bound to it writes.
-        names: The name of each node's run.
-        datastore: Where outputs go that nobody gave a URI.
-
-    Raises:
-        SpecificationError: The nodes do not fit together.
-    """
-    after = dependencies(jobs)
-    order = in_order(after)
-    bound = {
-        node: _bind_outputs(node, jobs[node], components[node], wanted=outputs, run=names[node], datastore=datastore)
-        for node in order
-    }
-    return [
-        _step(node, jobs[node], components[node], inputs=inputs, bound=bound, run=names[node], after=after[node])
-        for node in order
-    ]
-
-
-def _step(  # noqa: PLR0913  # the parts of one node
-    node: str,
-    spec: Json,
-    component: Json,
-    *,
-    inputs: Mapping[str, Json],
-    bound: Mapping[str, tuple[dict[str, Json], dict[str, str]]],
-    run: str,
-    after: frozenset[str],
-) -> Step:
-    """Bind a node's inputs; the outputs of all nodes are bound already."""
-    made = {other: outputs for other, (outputs, _) in bound.items()}
-    made_uris = {output["uri"] for outputs in made.values() for output in outputs.values()}
-    given = bind_inputs(spec.get("inputs") or {}, inputs=inputs, outputs=made)
-    outputs, feeds = bound[node]
-    return Step(
-        node=node,
-        run=run,
-        component=component,
-        component_id=str(spec.get("componentId") or "").removeprefix("azureml:"),
-        inputs=effective_inputs(component.get("inputs") or {}, given, whose=f"The component of node {node}"),
-        outputs=outputs,
-        feeds=feeds,
-        handed_on=frozenset(name for name, one in given.items() if one.get("uri") in made_uris),
-        after=after,
-    )
-
-
-def _bind_outputs(
-    node: str, spec: Json, component: Json, *, wanted: Mapping[str, Json], run: str, datastore: str
-) -> tuple[dict[str, Json], dict[str, str]]:
-    """Give each output of a node its type and its place, and say which output of the pipeline it is."""
-    given, declared = spec.get("outputs") or {}, component.get("outputs") or {}
-    if unknown := sorted(given.keys() - declared.keys()):
-        raise SpecificationError(f"The component of node {node} has no output {', '.join(unknown)}.")
-    asked, feeds = _asked_outputs(node, given, wanted)
-    outputs = {}
-    for name, declaration in declared.items():
-        kind = str(declaration.get("type", "uri_folder")).lower()
-        wish = asked.get(name, {})
-        uri = output_uri(run, name, kind=kind, given=wish.get("uri"), datastore=datastore)
-        outputs[name] = {"mode": "ReadWriteMount", **wish, "jobOutputType": kind, "uri": uri}
-    return outputs, feeds
-
-
-def _asked_outputs(
-    node: str, given: Mapping[str, Any], outputs: Mapping[str, Json]
-) -> tuple[dict[str, Json], dict[str, str]]:
-    """Read what a node says of its outputs: settings by output, and which output of the pipeline each one is."""
-    asked: dict[str, Json] = {}
-    feeds: dict[str, str] = {}
-    for name, one in given.items():
-        if found := _PARENT_OUTPUT.fullmatch(str(_value(one))):
-            if found["name"] not in outputs:
-                raise SpecificationError(f"Node {node} writes {found[0]}, but the pipeline has no such output.")
-            feeds[name] = found["name"]
-            asked[name] = {key: value for key, value in outputs[found["name"]].items() if value is not None}
-        elif isinstance(one, Mapping):
-            asked[name] = {key: one[key] for key in ("uri", "mode", "assetName", "assetVersion") if one.get(key)}
-        elif one is not None:
-            raise SpecificationError(
-                f"Output {name} of node {node} is {one!r}; it can only be ${{{{parent.outputs.NAME}}}}."
-            )
-    return asked, feeds
-
-
-def failed_nodes_message(failed: Sequence[str]) -> str:
-    """Say which nodes a pipeline failed of, in the service's words."""
-    paths = ", ".join(f"/{node}" for node in failed)
-    return (
-        f"Pipeline has failed child jobs. Failed nodes: {paths}. For more details and logs, please go to the job detail"
-        " page and check the child jobs."
-    )

@@ -16,28 +16,9 @@ import attrs
 from azureml_emulator import scripts
 from azureml_emulator.clock import CLOCK, moment
 from azureml_emulator.listings import Wanted
+from azureml_emulator.schema import SCHEMA
 from azureml_emulator.scripts import FINAL, Cancel, Script
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS resources (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, arm_id TEXT NOT NULL UNIQUE, parent TEXT NOT NULL, body TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS resources_parent ON resources (parent);
-CREATE TABLE IF NOT EXISTS runs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, workspace_key TEXT NOT NULL, name TEXT NOT NULL, parent TEXT,
-    endpoint TEXT, kind TEXT NOT NULL, status TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (workspace_key, name));
-CREATE INDEX IF NOT EXISTS runs_parent ON runs (workspace_key, parent);
-CREATE INDEX IF NOT EXISTS runs_endpoint ON runs (workspace_key, endpoint);
-CREATE INDEX IF NOT EXISTS runs_status ON runs (status);
-CREATE INDEX IF NOT EXISTS runs_listed ON runs (workspace_key) WHERE kind <> 'Step';
-CREATE TABLE IF NOT EXISTS scripts (digest TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS metrics (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, workspace_key TEXT NOT NULL, run TEXT NOT NULL, key TEXT NOT NULL,
-    value REAL, text TEXT, timestamp_ms INTEGER NOT NULL, step INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS metrics_run ON metrics (workspace_key, run, number);
-CREATE TABLE IF NOT EXISTS params (
-    workspace_key TEXT NOT NULL, run TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (workspace_key, run, key));
-"""
 #: Only scripted runs have these, in Unix seconds and seconds: the beginning, the cancel, and how long that takes.
 _SCRIPTED = ("began", "canceled", "cancel_s")
 _SEEN = f"body, {', '.join(_SCRIPTED)}"
@@ -124,7 +105,7 @@ class Store:
         path.chmod(0o600)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
+        self._connection.executescript(SCHEMA)
         there = {row[1] for row in self._connection.execute("PRAGMA table_info (runs)")}
         for column in _SCRIPTED:
             if column not in there:  # the file is of a release that had no scripts
@@ -224,6 +205,7 @@ class Store:
         *,
         parent: str | None = None,
         endpoint: str | None = None,
+        name: str | None = None,
         live: bool = False,
     ) -> list[Run]:
         """List runs, newest first.
@@ -232,10 +214,11 @@ class Store:
             workspace: Only those of this workspace; None for all workspaces.
             parent: Only the steps of this run.
             endpoint: Only those that this batch endpoint started.
+            name: Only those of this exact name.
             live: Only those that the emulator really runs and that have not ended; so no scripted ones.
         """
         wanted = {"workspace_key": workspace and _key(workspace), "parent": parent, "endpoint": _lower(endpoint)}
-        terms = {f"{column} = ?": value for column, value in wanted.items() if value is not None}
+        terms = {f"{column} = ?": value for column, value in {**wanted, "name": name}.items() if value is not None}
         if live:
             terms |= {"status NOT IN (?, ?, ?) AND kind <> 'Tracked' AND began IS NULL": ""}
         values = [value for value in terms.values() if value] + (sorted(FINAL) if live else [])
@@ -266,6 +249,11 @@ class Store:
         query = f"SELECT {_SEEN} FROM runs WHERE {where} ORDER BY number DESC LIMIT ?"  # noqa: S608  # constants only
         values = [value for _, given in terms for value in given]
         return [self._seen(*row) for row in self._rows(query, [*values, most])]
+
+    def jobs(self, *, most: int, skip: int = 0) -> list[Run]:
+        """List one page of the jobs of all workspaces, without steps, newest first; ``skip`` of them come before."""
+        query = f"SELECT {_SEEN} FROM runs WHERE kind <> 'Step' ORDER BY number DESC LIMIT ? OFFSET ?"  # noqa: S608  # constants only
+        return [self._seen(*row) for row in self._rows(query, (most, skip))]
 
     # scripted runs
 

@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from azureml_emulator.pages import job_page_path, routes
+from azureml_emulator.pages.routes import SHOWN_JOBS
 from azureml_emulator.pages.views import duration
 from azureml_emulator.store import Metric, Run
 from tests.unit.emulator.serving import serving
@@ -41,6 +42,28 @@ async def test_the_list_shows_jobs_of_all_workspaces_and_no_steps(world: World) 
     assert "score / blue" in page
     assert "1 Failed · 1 Completed" in page
     assert "inner-step" not in page
+
+
+async def test_a_long_list_comes_in_pages_and_only_one_is_read(world: World) -> None:
+    runs = [
+        Run(workspace=world.workspace, name=f"job-{number:03}.", kind="Command", status="Completed")
+        for number in range(2 * SHOWN_JOBS + 1)
+    ]
+    for run in runs:
+        world.store.add_run(run)
+    step = attrs.evolve(runs[0], name="a-step", kind="Step", parent="job-000.")
+    world.store.add_run(step)
+
+    pages = [
+        (await _page(world, f"/ui{query}"))[1] for query in ("", "?page=2", "?page=3", "?page=4", "?page=nonsense")
+    ]
+
+    listed = [re.findall(r"job-\d{3}\.(?=</a>)", page) for page in pages]
+    assert [name for page in listed[:3] for name in page] == [run.name for run in reversed(runs)]
+    assert [len(page) for page in listed] == [SHOWN_JOBS, SHOWN_JOBS, 1, 0, SHOWN_JOBS]
+    assert [re.findall(r'href="/ui\?page=(\d+)"', page) for page in pages] == [["2"], ["1", "3"], ["2"], ["3"], ["2"]]
+    assert f"{SHOWN_JOBS} Completed on page 2" in " ".join(pages[1].split())
+    assert "No jobs here" in pages[3]
 
 
 async def test_a_finished_page_stays_and_a_live_one_loads_itself_again(world: World) -> None:

@@ -236,16 +236,6 @@ async def test_one_process_at_a_time_is_one_process_at_a_time(world: World) -> N
     await runner.close()
 
 
-async def test_a_nested_pipeline_is_refused_by_name(world: World) -> None:
-    inner = world.put_component({"type": "pipeline", "jobs": {}})
-
-    run = await world.ended(world.pipeline({"inner": node(inner)}))
-
-    assert run.error is not None
-    assert "Node inner" in run.error["message"]
-    assert "nested pipelines" in run.error["message"]
-
-
 async def test_the_pipelines_own_log_tells_of_its_steps(world: World) -> None:
     run = await world.ended(world.pipeline({"only": node(world.component("true"))}))
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from azureml_emulator.layout import lay_out
 from azureml_emulator.steps import (
     SpecificationError,
     bind_inputs,
     dependencies,
     effective_inputs,
     in_order,
-    lay_out,
     output_uri,
     ready,
     substitute,

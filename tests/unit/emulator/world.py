@@ -81,8 +81,8 @@ class World:
         return self._submit(run)
 
     def component(self, command: str, **spec: Any) -> str:
-        """Put a command component."""
-        return self.put_component({"type": "command", "command": command, **spec})
+        """Put a command component; it is run every time unless the specification says otherwise."""
+        return self.put_component({"type": "command", "command": command, "is_deterministic": "False", **spec})
 
     def put_component(self, spec: Json) -> str:
         arm_id = f"{self.workspace}/components/c-{uuid.uuid4().hex[:12]}/versions/1"

@@ -14,7 +14,7 @@ from azureml_emulator.pages import views
 from azureml_emulator.runner import Runner
 from azureml_emulator.store import Run, Store
 
-#: The list shows this many jobs, the newest.
+#: A page of the list shows this many jobs.
 SHOWN_JOBS = 200
 #: A page of something that still lives loads itself again after so many seconds.
 REFRESH_S = 2
@@ -48,11 +48,14 @@ def routes(store: Store, runner: Runner) -> list[Route]:
     async def front(_: Request) -> Response:
         return RedirectResponse("/ui")
 
-    async def jobs(_: Request) -> Response:
-        found = [run for run in store.runs() if run.parent is None]
-        rows = [views.row(run, path=job_page_path(run.workspace, run.name)) for run in found[:SHOWN_JOBS]]
+    async def jobs(request: Request) -> Response:
+        number = _page_number(request)
+        found = store.jobs(most=SHOWN_JOBS + 1, skip=(number - 1) * SHOWN_JOBS)
+        shown = found[:SHOWN_JOBS]
+        rows = [views.row(run, path=job_page_path(run.workspace, run.name)) for run in shown]
         refresh_s = REFRESH_S if any(row.is_live for row in rows) else 0
-        return page("jobs.html", rows=rows, counts=views.counts(found), total=len(found), refresh_s=refresh_s)
+        older = number + 1 if len(found) > SHOWN_JOBS else 0
+        return page("jobs.html", rows=rows, counts=views.counts(shown), number=number, older=older, refresh_s=refresh_s)
 
     async def job(request: Request) -> Response:
         workspace, name = request.path_params["workspace"], request.path_params["run"]
@@ -69,10 +72,17 @@ def routes(store: Store, runner: Runner) -> list[Route]:
     ]
 
 
+def _page_number(request: Request) -> int:
+    """Read which page of the list is wanted; anything that is none is the first."""
+    said = request.query_params.get("page", "")
+    return max(1, int(said)) if said.isascii() and said.isdecimal() and len(said) <= 9 else 1  # noqa: PLR2004  # fits SQLite
+
+
 def _find(store: Store, workspace: str, name: str, request: Request) -> Run | None:
     """Find a run by its workspace's exact name, or in the first workspace that is called so."""
     subscription, group = request.query_params.get("subscription"), request.query_params.get("group")
     if subscription and group:
         return store.run(WorkspaceName(subscription, group, workspace).arm_id, name)
-    named = (run for run in store.runs() if run.name == name)
-    return next((run for run in named if WorkspaceName.of_arm_id(run.workspace).name == workspace), None)
+    return next(
+        (run for run in store.runs(name=name) if WorkspaceName.of_arm_id(run.workspace).name == workspace), None
+    )

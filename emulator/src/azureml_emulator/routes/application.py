@@ -24,6 +24,10 @@ from azureml_emulator.routes import (
     metrics,
     mlflow,
     operations,
+    published,
+    published_runs,
+    run_queries,
+    usages,
     workspaces,
 )
 from azureml_emulator.routes.calls import Services
@@ -41,7 +45,11 @@ _MODULES = (
     history,
     metrics,
     mlflow,
+    published,
+    published_runs,
+    run_queries,
     operations,
+    usages,
     environment,
 )
 

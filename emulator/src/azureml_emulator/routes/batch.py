@@ -1,12 +1,14 @@
-"""Batch endpoints and their deployments of pipeline components."""
+"""Batch endpoints and their deployments, of pipeline components and of models."""
 
 from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from azureml_emulator.errors import Json, WireError, bad_request, not_emulated, not_found
+from azureml_emulator import scoring
+from azureml_emulator.errors import Json, WireError, bad_request, not_found
 from azureml_emulator.names import PROVIDER, TENANT, WorkspaceName
+from azureml_emulator.routes import computes
 from azureml_emulator.routes.calls import USER, WORKSPACE, Call, listing, null, operation, route
 from azureml_emulator.routes.job_specs import check_component
 from azureml_emulator.store import now
@@ -172,12 +174,34 @@ async def get_deployment(call: Call) -> Response:
 
 
 async def put_deployment(call: Call) -> Response:
-    """PUT a deployment of a pipeline component; one of a model is not emulated."""
+    """PUT a deployment of a pipeline component or of a model."""
     endpoint, name, sent = _found(call), call.names["deployment"], await call.json()
     properties = sent.get("properties") or {}
-    configuration = properties.get("deploymentConfiguration") or {}
     if properties.get("model"):
-        raise not_emulated("PUT", call.request.url.path, "a deployment of a model")
+        computes.check(call, properties.get("compute"))
+        made = scoring.deployment_properties(call.store, name, properties)
+    else:
+        made = _component_deployment(call, name, properties)
+    arm_id = f"{endpoint['id']}/deployments/{name}"
+    before, at = call.store.get(arm_id), now()
+    created = before["systemData"]["createdAt"] if before else at
+    body = {
+        "id": arm_id,
+        "name": name,
+        "type": f"{PROVIDER}/workspaces/batchEndpoints/deployments",
+        "properties": made | {"provisioningState": "Succeeded"},
+        "systemData": {"createdAt": created, "createdBy": USER["createdBy"], "lastModifiedAt": at},
+        "tags": sent.get("tags") or {},
+        "location": sent.get("location") or call.location,
+    }
+    call.store.put(arm_id, body)
+    headers = {"Azure-AsyncOperation": operation(call, "bdbes"), "Location": call.url, **_TIMEOUT}
+    return JSONResponse(body | {"properties": made | {"provisioningState": "Updating"}}, 201, headers)
+
+
+def _component_deployment(call: Call, name: str, properties: Json) -> Json:
+    """Make the ``properties`` of a deployment of a pipeline component."""
+    configuration = properties.get("deploymentConfiguration") or {}
     if configuration.get("deploymentConfigurationType") != "PipelineComponent":
         raise _no_model_reference()
     component = (configuration.get("componentId") or {}).get("assetId")
@@ -185,22 +209,7 @@ async def put_deployment(call: Call) -> Response:
         raise bad_request(f"Deployment {name} names no component (deploymentConfiguration.componentId.assetId).")
     check_component(call.store, component)
     # azure-ai-ml reads the settings of a deployment without asking whether there are any.
-    configuration = {**configuration, "settings": configuration.get("settings") or {}}
-    arm_id = f"{endpoint['id']}/deployments/{name}"
-    before, at = call.store.get(arm_id), now()
-    made = before["systemData"]["createdAt"] if before else at
-    body = {
-        "id": arm_id,
-        "name": name,
-        "type": f"{PROVIDER}/workspaces/batchEndpoints/deployments",
-        "properties": properties | {"deploymentConfiguration": configuration, "provisioningState": "Succeeded"},
-        "systemData": {"createdAt": made, "createdBy": USER["createdBy"], "lastModifiedAt": at},
-        "tags": sent.get("tags") or {},
-        "location": sent.get("location") or call.location,
-    }
-    call.store.put(arm_id, body)
-    headers = {"Azure-AsyncOperation": operation(call, "bdbes"), "Location": call.url, **_TIMEOUT}
-    return JSONResponse(body | {"properties": properties | {"provisioningState": "Updating"}}, 201, headers)
+    return properties | {"deploymentConfiguration": {**configuration, "settings": configuration.get("settings") or {}}}
 
 
 def _no_model_reference() -> WireError:

@@ -1,13 +1,17 @@
-"""Compute: names that jobs may give; everything runs on this machine."""
+"""Computes: how many nodes they may have and have; everything runs on this machine."""
 
 from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from azureml_emulator import allowances
+from azureml_emulator.durations import seconds
 from azureml_emulator.errors import Json, WireError, bad_request, not_emulated
+from azureml_emulator.layout import compute_name
 from azureml_emulator.names import PROVIDER
 from azureml_emulator.routes.calls import WORKSPACE, Call, listing, new_guid, route
+from azureml_emulator.steps import SpecificationError
 from azureml_emulator.store import now
 
 _ALL = f"{WORKSPACE}/computes"
@@ -31,15 +35,25 @@ def check(call: Call, compute: str | None) -> None:
     Raises:
         WireError: 400.
     """
-    if not compute or compute.lower() == "serverless":
+    if not (name := compute_name(compute)):
         return
-    name = compute.removeprefix("azureml:").rpartition("/")[2]
     if call.store.get(f"{call.workspace.arm_id}/computes/{name}") is None:
         raise bad_request(
             f"The compute target {name} was not found in workspace {call.workspace.name}.",
             "NotFound",
             "ComputeNotFound",
         )
+
+
+def check_pipeline(call: Call, spec: Json) -> None:
+    """Refuse a pipeline job that names a compute anywhere that is not in the workspace.
+
+    Raises:
+        WireError: 400.
+    """
+    check(call, (spec.get("settings") or {}).get("default_compute"))
+    for node in (spec.get("jobs") or {}).values():
+        check(call, node.get("computeId"))
 
 
 def _found(call: Call) -> Json:
@@ -51,18 +65,38 @@ def _found(call: Call) -> Json:
 
 async def get(call: Call) -> Response:
     """GET a compute."""
-    return JSONResponse(_found(call))
+    return JSONResponse(_shown(call, _found(call)))
+
+
+def _shown(call: Call, body: Json) -> Json:
+    body = _with_nodes(call, body)
+    controlled = call.services.control is not None
+    return allowances.shown_compute(body, allowances.in_force(call.store, "computes", controlled=controlled))
+
+
+def _with_nodes(call: Call, body: Json) -> Json:
+    """Show the nodes that there are at this moment; those that start are counted, and the compute is resizing."""
+    nodes = call.services.runner.nodes(body["id"])
+    counts = {"preparing": nodes.preparing, "running": nodes.running, "idle": nodes.idle}
+    seen = {
+        "currentNodeCount": nodes.current,
+        "targetNodeCount": nodes.current,
+        "nodeStateCounts": _IDLE | {f"{state}NodeCount": count for state, count in counts.items()},
+        "allocationState": "Resizing" if nodes.preparing else "Steady",
+    }
+    return body | {"properties": body["properties"] | {"properties": body["properties"]["properties"] | seen}}
 
 
 async def get_all(call: Call) -> Response:
     """GET the computes."""
-    return listing(call.store.children(f"{call.workspace.arm_id}/computes"))
+    return listing([_shown(call, body) for body in call.store.children(f"{call.workspace.arm_id}/computes")])
 
 
 async def put(call: Call) -> Response:
     """PUT an AmlCompute: it is there at once, and says "Creating" in this one answer as Azure does."""
     workspace, name, sent = call.workspace, call.names["name"], await call.json()
     properties = sent.get("properties") or {}
+    _check_scale((properties.get("properties") or {}).get("scaleSettings") or {})
     if properties.get("computeType") != "AmlCompute":
         raise not_emulated("PUT", call.request.url.path, f"a compute of type {properties.get('computeType')}")
     arm_id = f"{workspace.arm_id}/computes/{name}"
@@ -70,8 +104,19 @@ async def put(call: Call) -> Response:
     created = before["properties"]["createdOn"] if before else now()
     body = _body(call, arm_id, sent, created=created)
     call.store.put(arm_id, body)
+    call.services.runner.look_at_queue(arm_id)
     answer = body | {"tags": sent.get("tags"), "properties": body["properties"] | {"provisioningState": "Creating"}}
     return JSONResponse(answer, 200 if before else 201, _headers(call))
+
+
+def _check_scale(scale: Json) -> None:
+    most, least = scale.get("maxNodeCount", 1), scale.get("minNodeCount", 0)
+    if any(isinstance(count, bool) or not isinstance(count, int) for count in (most, least)) or not 0 <= least <= most:
+        raise bad_request(f"A compute cannot scale from {least} to {most} nodes; give minNodeCount <= maxNodeCount.")
+    try:
+        seconds(str(scale.get("nodeIdleTimeBeforeScaleDown") or "PT2M"), "The idle time")
+    except SpecificationError as error:
+        raise bad_request(str(error)) from error
 
 
 def _body(call: Call, arm_id: str, sent: Json, *, created: str) -> Json:
@@ -117,7 +162,9 @@ def _body(call: Call, arm_id: str, sent: Json, *, created: str) -> Json:
 
 async def delete(call: Call) -> Response:
     """DELETE a compute."""
-    call.store.delete(_found(call)["id"])
+    arm_id = _found(call)["id"]
+    call.store.delete(arm_id)
+    call.services.runner.look_at_queue(arm_id)
     return Response(status_code=202, headers=_headers(call))
 
 

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from azureml_emulator.errors import Json, no_run, service_error
 from azureml_emulator.joblogs import log_name
 from azureml_emulator.names import TENANT, WorkspaceName, guid
+from azureml_emulator.reuse import REUSED_RUN
 from azureml_emulator.routes import job_specs
 from azureml_emulator.routes.calls import USER, WORKSPACE, Call, listing, route
 from azureml_emulator.routes.datastores import artifact_container
@@ -76,8 +77,7 @@ def _body(call: Call, run: Run) -> Json:
         "cancelUri": uri,
         "completeUri": None,
         "diagnosticsUri": "",
-        "computeRequest": {"nodeCount": 1, "gpuCount": 0} if run.kind == "Step" else None,
-        "compute": None,
+        **_compute(run),
         "retainForLifetimeOfWorkspace": False,
         "queueingInfo": None,
         "inputs": None,
@@ -88,13 +88,22 @@ def _body(call: Call, run: Run) -> Json:
 def _identity(run: Run) -> Json:
     return {
         "runNumber": int(instant(run.created).timestamp()),
-        "rootRunId": run.parent or run.name,
+        "rootRunId": _root(run),
         "createdUtc": run.created,
         "createdBy": _USER,
         "userId": _USER["userObjectId"],
         "token": None,
         "tokenExpiryTimeUtc": None,
     }
+
+
+def _root(run: Run) -> str:
+    return str(run.spec.get("root") or run.parent or run.name)
+
+
+def _original(run: Run) -> str:
+    """Name the run whose results a run has: its own, unless it was not run because an earlier one did the same."""
+    return run.properties.get(REUSED_RUN, run.name)
 
 
 def _times(run: Run) -> Json:
@@ -104,7 +113,7 @@ def _times(run: Run) -> Json:
         "statusRevision": 1,
         "runUuid": guid(run.workspace, run.name),
         "parentRunUuid": guid(run.workspace, run.parent) if run.parent else None,
-        "rootRunUuid": guid(run.workspace, run.parent or run.name),
+        "rootRunUuid": guid(run.workspace, _root(run)),
         "lastStartTimeUtc": None,
         "currentComputeTime": None,
         "computeDuration": length,
@@ -129,7 +138,7 @@ def _names(run: Run) -> Json:
         "scheduleId": None,
         "displayName": run.display_name or run.node,
         "name": _component_name(run),
-        "dataContainerId": f"dcid.{run.name}",
+        "dataContainerId": f"dcid.{_original(run)}",
         "description": run.description,
         "hidden": bool(run.spec.get("isArchived")),
     }
@@ -141,7 +150,11 @@ def _kind(run: Run) -> Json:
         "Step": ("azureml.StepRun", "Execution", ["azureml.StepRun", "scriptRun", "remote"], "AmlcTrain"),
     }
     command = ("azureml.scriptrun", "Execution", ["scriptRun", "remote"], "AmlcTrain")
-    kind, orchestrator, traits, compute = kinds.get(run.kind, command)
+    if REUSED_RUN in run.properties:  # recorded
+        reused = {"orchestrator": None, "traits": ["azureml.StepRun"], "attribution": None, "computeType": None}
+        return {"runType": "azureml.StepRun", "runTypeV2": reused}
+    inner = "Pipeline" if run.spec.get("type") == "pipeline" else run.kind
+    kind, orchestrator, traits, compute = kinds.get(inner, command)
     version_2 = {"orchestrator": orchestrator, "traits": traits, "attribution": None, "computeType": compute}
     return {"runType": kind, "runTypeV2": version_2}
 
@@ -151,6 +164,15 @@ def _component_name(run: Run) -> str | None:
     if run.kind != "Step" or not isinstance(component, str) or "/components/" not in component:
         return None
     return component.partition("/components/")[2].partition("/")[0]
+
+
+def _compute(run: Run) -> Json:
+    """Say what a step or a command runs on; one that was not run has nothing."""
+    if run.kind not in {"Step", "Command"} or REUSED_RUN in run.properties or run.spec.get("type") == "pipeline":
+        return {"computeRequest": None, "compute": None}
+    unsaid = dict.fromkeys(("vmSize", "instanceType", "instanceCount", "gpuCount", "priority", "region", "armId"))
+    target = {"target": _target(run) or "serverless", "targetType": "amlcompute", **unsaid, "properties": None}
+    return {"computeRequest": {"nodeCount": 1, "gpuCount": 0}, "compute": target | {"instanceCount": 1, "gpuCount": 0}}
 
 
 def _target(run: Run) -> str | None:
@@ -220,7 +242,7 @@ def _log_files(call: Call, run: Run) -> Json:
         return {}
     name = log_name(run)
     container = artifact_container(call.workspace)
-    path = quote(f"ExperimentRun/dcid.{run.name}/{name}")
+    path = quote(f"ExperimentRun/dcid.{_original(run)}/{name}")
     return {name: f"{call.origin.blob(container)}/{path}?{call.services.storage.sas(container)}"}
 
 
@@ -261,7 +283,7 @@ def _outputs(call: Call, run: Run) -> Json:
     kinds = {name: str(one.get("jobOutputType")) for name, one in run.outputs.items()}
     return {
         name: {
-            "assetId": OutputAsset(run.name, name, call.workspace.guid).asset_id(call.location),
+            "assetId": OutputAsset(_original(run), name, call.workspace.guid).asset_id(call.location),
             "type": _ASSET_TYPES.get(kind, "UriFolder"),
         }
         for name, kind in ({"default": "uri_folder"} | kinds).items()

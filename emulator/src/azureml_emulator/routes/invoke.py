@@ -11,7 +11,7 @@ import attrs
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from azureml_emulator import control
+from azureml_emulator import control, scoring
 from azureml_emulator.errors import Json, bad_request, no_job
 from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, WorkspaceName, guid, job_name
@@ -43,14 +43,16 @@ def routes() -> list[Route]:
 
 @attrs.frozen(kw_only=True)
 class _Target:
-    """What an invocation runs: a deployment, and the pipeline component in it."""
+    """Which deployment an invocation runs.
+
+    Attributes:
+        properties: The deployment's.
+        may_name_script: What may name the script of a scripted job.
+    """
 
     endpoint: str
     deployment: str
-    component_id: str
-    settings: Json
-    inputs: Json
-    outputs: Json
+    properties: Json
     may_name_script: tuple[Json, ...]
 
 
@@ -58,9 +60,9 @@ async def invoke(call: Call) -> Response:
     """POST an invocation; two with the same repeatability id are two jobs, as in Azure."""
     target = _target(call)
     asked = await call.properties()
-    run = _new_run(call.workspace, target, asked)
+    run = _model_run(call, target, asked) if target.properties.get("model") else _pipeline_run(call, target, asked)
     experiments.ensure(call.store, call.workspace, run.experiment)
-    script = control.chosen(call.services.control, run.properties, *target.may_name_script)
+    script = control.chosen(call.services.control, asked.get("properties"), *target.may_name_script)
     if script:
         control.add_scripted(call.store, run, script)
         run = call.run(run.name, no_job)
@@ -91,19 +93,10 @@ def _target(call: Call) -> _Target:
     deployment = call.store.get(f"{endpoint['id']}/deployments/{wanted}")
     if deployment is None:
         raise no_deployment(wanted, endpoint["name"])
-    configuration = deployment["properties"]["deploymentConfiguration"]
-    component_id = configuration["componentId"]["assetId"].removeprefix("azureml:")
-    component = call.store.get(component_id)
-    if component is None:
-        raise bad_request(f"The component {component_id} of deployment {wanted} does not exist any more.")
-    spec = component["properties"]["componentSpec"]
     return _Target(
         endpoint=endpoint["name"],
         deployment=deployment["name"],
-        component_id=component["id"],
-        settings=configuration.get("settings") or {},
-        inputs=spec.get("inputs") or {},
-        outputs=spec.get("outputs") or {},
+        properties=deployment["properties"],
         may_name_script=tuple(
             holder or {}
             for body in (deployment, endpoint)
@@ -112,27 +105,71 @@ def _target(call: Call) -> _Target:
     )
 
 
-def _new_run(workspace: WorkspaceName, target: _Target, asked: Mapping[str, Any]) -> Run:
-    inputs = _inputs(target, job_specs.normal_inputs(asked.get("inputData")))
-    outputs = _outputs(target, job_specs.normal_outputs(asked.get("outputData")))
+def _pipeline_run(call: Call, target: _Target, asked: Mapping[str, Any]) -> Run:
+    """Make the run of a pipeline component's deployment."""
+    configuration = target.properties["deploymentConfiguration"]
+    component_id = configuration["componentId"]["assetId"].removeprefix("azureml:")
+    component = call.store.get(component_id)
+    if component is None:
+        raise bad_request(f"The component {component_id} of deployment {target.deployment} does not exist any more.")
+    declared, settings = component["properties"]["componentSpec"], configuration.get("settings") or {}
+    given = job_specs.normal_inputs(asked.get("inputData"))
+    inputs = _inputs(target, given, declared=declared.get("inputs") or {})
+    outputs = job_specs.normal_outputs(asked.get("outputData"))
+    run = _run(call.workspace, target, asked, source=component["id"])
     literals = {name: one["value"] for name, one in inputs.items() if one["jobInputType"] == "literal"}
+    own = {
+        "azureml.parameters": json.dumps(literals, separators=(",", ":")),
+        "azureml.continue_on_step_failure": str(settings.get("continue_on_step_failure", False)),
+    }
+    return attrs.evolve(
+        run,
+        spec={"jobType": "Pipeline", "componentId": component["id"], "settings": settings},
+        properties=run.properties | own,
+        # What the SDK tells a pipeline's batch job by; not recorded.
+        tags=run.tags | {"azureml.jobtype": "azureml.pipelinejob"},
+        inputs=inputs,
+        outputs=_outputs(target, outputs, declared=declared.get("outputs") or {}),
+    )
+
+
+def _model_run(call: Call, target: _Target, asked: Mapping[str, Any]) -> Run:
+    """Make the run of a model's deployment, which takes no properties from its invocation, nor an experiment.
+
+    Source: learn.microsoft.com, how-to-access-data-batch-endpoints-jobs, "Configure job properties".
+    """
+    plan = scoring.plan(
+        call.store,
+        target.properties,
+        asked,
+        inputs=job_specs.normal_inputs(asked.get("inputData")),
+        outputs=job_specs.normal_outputs(asked.get("outputData")),
+    )
+    taken = {key: value for key, value in asked.items() if key not in ("properties", "experimentName")}
+    run = _run(call.workspace, target, taken, source=str(target.properties["model"]["assetId"]))
+    return attrs.evolve(
+        run,
+        spec=plan.spec,
+        properties=run.properties | {"azureml.parameters": json.dumps(plan.parameters, separators=(",", ":"))},
+        tags=run.tags | plan.tags,
+        inputs=plan.inputs,
+        outputs=plan.outputs,
+    )
+
+
+def _run(workspace: WorkspaceName, target: _Target, asked: Mapping[str, Any], *, source: str) -> Run:
+    """Make what the runs of all deployments have in common."""
     said = {key: job_specs.text(value) for key, value in (asked.get("properties") or {}).items()}
     own = {
-        "azureml.pipelineid": guid("pipeline", target.component_id),
+        "azureml.pipelineid": guid("pipeline", source),
         "azureml.runsource": "azureml.PipelineRun",
         "runSource": "Unavailable",
         "runType": "HTTP",
-        "azureml.parameters": json.dumps(literals, separators=(",", ":")),
-        "azureml.continue_on_step_failure": str(target.settings.get("continue_on_step_failure", False)),
+        "azureml.continue_on_step_failure": "False",
         "azureml.continue_on_failed_optional_input": "False",
         "azureml.pipelineComponent": "pipelinerun",
     }
     tags = {key: job_specs.text(value) for key, value in (asked.get("tags") or {}).items()}
-    batch_tags = {
-        "azureml.batchrun": "true",
-        "azureml.deploymentname": target.deployment,
-        "azureml.jobtype": "azureml.pipelinejob",  # what the SDK tells a pipeline's batch job by; not recorded
-    }
     return Run(
         workspace=workspace.arm_id,
         name=f"batchjob-{uuid.uuid4()}",
@@ -141,45 +178,42 @@ def _new_run(workspace: WorkspaceName, target: _Target, asked: Mapping[str, Any]
         display_name=str(asked.get("displayName") or job_name(8)),
         experiment=said.get("experimentName") or str(asked.get("experimentName") or target.endpoint),
         description=f"Pipeline submission for endpoint: {target.endpoint}, deployment: {target.deployment}.",
-        spec={"jobType": "Pipeline", "componentId": target.component_id, "settings": target.settings},
         properties=said | own,
-        tags=tags | batch_tags,
-        inputs=inputs,
-        outputs=outputs,
+        tags=tags | {"azureml.batchrun": "true", "azureml.deploymentname": target.deployment},
         endpoint=target.endpoint,
         deployment=target.deployment,
     )
 
 
-def _inputs(target: _Target, given: dict[str, Json]) -> dict[str, Json]:
+def _inputs(target: _Target, given: dict[str, Json], *, declared: Json) -> dict[str, Json]:
     """Check what was given against what the component declares.
 
     Raises:
         WireError: 400 that names every input that is unknown, missing or of the wrong kind.
     """
     where = f"deployment {target.deployment} of endpoint {target.endpoint}"
-    wrong = [f"{name} is no input of it" for name in given if name not in target.inputs]
-    for name, declared in target.inputs.items():
-        wants_text = str(declared.get("type", "")).lower() in LITERAL_TYPES
+    wrong = [f"{name} is no input of it" for name in given if name not in declared]
+    for name, one in declared.items():
+        wants_text = str(one.get("type", "")).lower() in LITERAL_TYPES
         if name not in given:
-            if str(declared.get("optional")).lower() != "true" and declared.get("default") is None:
-                wrong.append(f"{name} ({declared.get('type')}) is missing")
+            if str(one.get("optional")).lower() != "true" and one.get("default") is None:
+                wrong.append(f"{name} ({one.get('type')}) is missing")
         elif (given[name]["jobInputType"] == "literal") != wants_text:
-            wrong.append(f"{name} is a {declared.get('type')}, not a {given[name]['jobInputType']}")
+            wrong.append(f"{name} is a {one.get('type')}, not a {given[name]['jobInputType']}")
     if wrong:
-        known = ", ".join(target.inputs) or "none"
+        known = ", ".join(declared) or "none"
         raise bad_request(f"The inputs do not fit {where}: {'; '.join(wrong)}. Its inputs are: {known}.")
     return given
 
 
-def _outputs(target: _Target, given: dict[str, Json]) -> dict[str, Json]:
-    if unknown := [name for name in given if name not in target.outputs]:
-        known = ", ".join(target.outputs) or "none"
+def _outputs(target: _Target, given: dict[str, Json], *, declared: Json) -> dict[str, Json]:
+    if unknown := [name for name in given if name not in declared]:
+        known = ", ".join(declared) or "none"
         raise bad_request(
             f"Deployment {target.deployment} has no output {', '.join(unknown)}; its outputs are: {known}."
         )
-    declared = {name: {"jobOutputType": spec.get("type") or "uri_folder"} for name, spec in target.outputs.items()}
-    return job_specs.normal_outputs(declared | given)
+    types = {name: {"jobOutputType": spec.get("type") or "uri_folder"} for name, spec in declared.items()}
+    return job_specs.normal_outputs(types | given)
 
 
 def _body(call: Call, run: Run) -> Json:
@@ -189,7 +223,7 @@ def _body(call: Call, run: Run) -> Json:
         name: {"jobEndpointType": name, "port": None, "endpoint": one["endpoint"], "properties": None}
         for name, one in services(run, call.origin).items()
     }
-    created = run.created
+    created, shown = run.created, run.spec.get("scoring") or {}
     return {
         "id": f"{endpoint}/deployments/{run.deployment}/jobs/{run.name}",
         "name": run.name,
@@ -198,9 +232,9 @@ def _body(call: Call, run: Run) -> Json:
             "provisioningState": "Succeeded",
             "inputData": {name: _pascal(one, "jobInputType") for name, one in run.inputs.items()},
             "outputData": {name: _pascal(one, "jobOutputType") for name, one in run.outputs.items()},
-            "compute": None,
+            "compute": _compute(shown.get("compute")),
             "output": {"datastoreId": None, "path": None},
-            "retrySettings": None,
+            "retrySettings": shown.get("retrySettings"),
             "status": run.status,
             "interactionEndpoints": interaction,
             "tags": run.tags,
@@ -215,6 +249,15 @@ def _body(call: Call, run: Run) -> Json:
             "lastModifiedBy": USER["createdBy"],
         },
     }
+
+
+def _compute(target: str | None) -> Json | None:
+    """Show a model's compute; recorded."""
+    if target is None:
+        return None
+    return {"target": target, "isLocal": False} | dict.fromkeys(
+        ("instanceCount", "location", "instanceType", "properties")
+    )
 
 
 def _pascal(one: Json, member: str) -> Json:

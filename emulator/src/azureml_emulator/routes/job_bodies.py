@@ -10,6 +10,7 @@ from typing import Any
 
 from azureml_emulator.errors import Json
 from azureml_emulator.names import PROVIDER, WorkspaceName
+from azureml_emulator.routes import job_kinds
 from azureml_emulator.routes.calls import USER, Origin
 from azureml_emulator.routes.uris import artifacts_of
 from azureml_emulator.store import Run
@@ -31,6 +32,8 @@ def services(run: Run, origin: Origin) -> Json:
     """Name where a run can be looked at."""
     workspace = WorkspaceName.of_arm_id(run.workspace)
     endpoints = {"Tracking": f"{origin.tracking(workspace)}?", "Studio": origin.studio(workspace, run.name)}
+    if run.kind == job_kinds.SWEEP:  # recorded
+        del endpoints["Tracking"]
     return {
         name: {
             "jobServiceType": name,
@@ -62,6 +65,8 @@ def _properties(run: Run, origin: Origin) -> Json:
         "notificationSetting": spec.get("notificationSetting"),
         "jobType": spec["jobType"],
     }
+    if run.kind in job_kinds.KINDS:
+        return common | _other(run)
     return common | (_pipeline(run) if run.kind == "Pipeline" else _command(run))
 
 
@@ -75,6 +80,12 @@ def _pipeline(run: Run) -> Json:
         "outputs": outputs(run.spec.get("outputs") or {}),
         "sourceJobId": None,
     }
+
+
+def _other(run: Run) -> Json:
+    default = {"uri": artifacts_of(run.name).removesuffix("/").replace("/paths/", "/"), "jobOutputType": "uri_folder"}
+    told = {"inputs": inputs(run.inputs), "outputs": outputs({**(run.spec.get("outputs") or {}), "default": default})}
+    return job_kinds.members(run) | told
 
 
 def _command(run: Run) -> Json:

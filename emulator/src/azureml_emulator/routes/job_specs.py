@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from azureml_emulator import unrun
 from azureml_emulator.errors import Json, bad_request, no_component_of_node, not_emulated
+from azureml_emulator.routes import job_kinds
 from azureml_emulator.store import Store
 
 #: What a PUT over an existing job may not change.
@@ -26,7 +28,10 @@ IMMUTABLE = (
     "distribution",
     "limits",
     "resources",
+    *job_kinds.IMMUTABLE,
 )
+#: What a pipeline's node may be.
+NODES = frozenset({"command", "pipeline"})
 _WHOLE = frozenset({"inputs", "outputs", "jobs", "environmentVariables"})
 WORDS = {
     "Literal": "literal",
@@ -102,13 +107,17 @@ def check(store: Store, spec: Json, path: str) -> None:
             raise bad_request("A pipeline job needs jobs or a component.")
         for name, node in (spec.get("jobs") or {}).items():
             _check_node(store, name, node, path)
+    elif kind in job_kinds.KINDS:
+        job_kinds.check(spec, path)
     else:
         raise not_emulated("PUT", path, f"a job of type {kind}")
 
 
 def _check_node(store: Store, name: str, node: Json, path: str) -> None:
     kind = node.get("type", "command")
-    if kind != "command":
+    if kind in unrun.NODES:
+        return
+    if kind not in NODES:
         raise not_emulated("PUT", path, f"node {name} of type {kind}")
     if not node.get("componentId"):
         raise bad_request(f"Node {name} has no componentId.")

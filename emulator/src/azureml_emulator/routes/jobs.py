@@ -11,7 +11,8 @@ from azureml_emulator import control
 from azureml_emulator.errors import Json, immutable_job, no_job, not_emulated
 from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, guid
-from azureml_emulator.routes import computes, experiments, job_specs
+from azureml_emulator.plans import is_true
+from azureml_emulator.routes import computes, experiments, job_kinds, job_specs
 from azureml_emulator.routes.calls import CANCEL_NEVER_ENDS, WORKSPACE, Call, listing, null, route
 from azureml_emulator.routes.job_bodies import job
 from azureml_emulator.store import Run, now
@@ -64,9 +65,10 @@ async def put(call: Call) -> Response:
         return _change(call, before, spec)
     job_specs.check(call.store, spec, call.request.url.path)
     computes.check(call, spec.get("computeId"))
+    computes.check_pipeline(call, spec)
     run = _new_run(call, name, spec)
     experiments.ensure(call.store, workspace, run.experiment)
-    script = control.chosen(call.services.control, spec.get("properties"))
+    script = control.chosen(call.services.control, spec.get("properties"), spec.get("settings"))
     added = control.add_scripted(call.store, run, script) if script else call.store.add_run(run)
     if not added:
         return _change(call, call.run(name, no_job), spec)
@@ -78,7 +80,7 @@ async def put(call: Call) -> Response:
 def _new_run(call: Call, name: str, spec: Json) -> Run:
     pipeline = spec["jobType"] == "Pipeline"
     inputs = job_specs.normal_inputs(spec.get("inputs"))
-    added = _pipeline_properties(spec, inputs) if pipeline else _command_properties(spec)
+    added, tags = _added(spec, inputs)
     sent = {key: job_specs.text(value) for key, value in (spec.get("properties") or {}).items()}
     return Run(
         workspace=call.workspace.arm_id,
@@ -90,10 +92,17 @@ def _new_run(call: Call, name: str, spec: Json) -> Run:
         description=spec.get("description"),
         spec=spec,
         properties=sent | added,
-        tags={key: job_specs.text(value) for key, value in (spec.get("tags") or {}).items()},
+        tags={key: job_specs.text(value) for key, value in (spec.get("tags") or {}).items()} | tags,
         inputs=inputs,
         outputs=job_specs.normal_outputs(spec.get("outputs")),
     )
+
+
+def _added(spec: Json, inputs: dict[str, Json]) -> tuple[dict[str, str], dict[str, str]]:
+    """Say which properties and tags the service adds."""
+    if spec["jobType"] in job_kinds.KINDS:
+        return job_kinds.added(spec)
+    return (_pipeline_properties(spec, inputs) if spec["jobType"] == "Pipeline" else _command_properties(spec)), {}
 
 
 def _command_properties(spec: Json) -> dict[str, str]:
@@ -113,17 +122,15 @@ def _pipeline_properties(spec: Json, inputs: dict[str, Json]) -> dict[str, str]:
         "runSource": "MFE",
         "runType": "HTTP",
         "azureml.parameters": json.dumps(literals, separators=(",", ":")),
-        "azureml.continue_on_step_failure": str(_true(settings.get("continue_on_step_failure"))),
-        "azureml.continue_on_failed_optional_input": "True",
-        "azureml.enforceRerun": str(_true(settings.get("force_rerun"))),
+        "azureml.continue_on_step_failure": str(is_true(settings.get("continue_on_step_failure"))),
+        "azureml.continue_on_failed_optional_input": str(
+            is_true(settings.get("continue_run_on_failed_optional_input", True))
+        ),
+        "azureml.enforceRerun": str(is_true(settings.get("force_rerun"))),
         "azureml.defaultComputeName": compute,
         "azureml.defaultDataStoreName": datastore,
         "azureml.pipelineComponent": "pipelinerun",
     }
-
-
-def _true(value: object) -> bool:
-    return str(value).lower() == "true"
 
 
 def _change(call: Call, before: Run, spec: Json) -> Response:
