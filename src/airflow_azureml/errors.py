@@ -4,6 +4,7 @@
 
     AzureMLError
     ├── ConfigError            the connection or the DAG is wrong; a retry cannot help
+    ├── NotReadyError          what a job needs is not there yet, or in use; nothing was submitted     retryable
     ├── ServiceError           Azure answered, or should have
     │   ├── RefusedError       asking again gives the same answer
     │   └── UnavailableError   asking again later may work            retryable
@@ -32,6 +33,21 @@ class AzureMLError(Exception):
 
 class ConfigError(AzureMLError):
     """The connection or the DAG is wrong; mend it, a retry cannot help."""
+
+
+class NotReadyError(AzureMLError):
+    """What a job needs is not there at the moment, and may come: nothing was submitted, and a retry looks again.
+
+    Args:
+        message: What is missing.
+        cause: Why, in a word of `airflow_azureml.core.triage.Cause`; empty where there is none.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class ServiceError(AzureMLError):
@@ -67,9 +83,18 @@ class UnavailableError(ServiceError):
 
 
 class JobError(AzureMLError):
-    """The job ended, and not as ``Completed``; the message carries what Azure ML says of it."""
+    """The job ended, and not as ``Completed``; the message carries what Azure ML says of it.
+
+    Args:
+        message: What happened.
+        cause: Why, in a word of `airflow_azureml.core.triage.Cause`; empty where nobody looked.
+    """
 
     retryable = True
+
+    def __init__(self, message: str = "", *, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class JobCanceledError(JobError):

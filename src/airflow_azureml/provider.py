@@ -19,7 +19,7 @@ def get_provider_info() -> dict[str, Any]:
             f"airflow_azureml.operators.{module}"
             for module in ("pipeline", "job", "task", "arrivals", "compute", "orphans")
         ],
-        "sensors": [f"airflow_azureml.sensors.{module}" for module in ("job", "model", "endpoint")],
+        "sensors": [f"airflow_azureml.sensors.{module}" for module in ("job", "model", "endpoint", "arrivals")],
         "hooks": ["airflow_azureml.hooks.azureml"],
         "triggers": [f"airflow_azureml.triggers.{module}" for module in ("job", "arrivals", "condition")],
     }
@@ -47,10 +47,23 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "task-decorators": [{"name": "azureml", "class-name": "airflow_azureml.operators.task.azureml_task"}],
+        "config": {"azureml": {"description": "Azure Machine Learning.", "options": OPTIONS}},
         "extra-links": ["airflow_azureml.links.AzureMLJobLink"],
+        "cli": ["airflow_azureml.cli.get_cli_commands"],
     }
 
 
+OPTIONS: dict[str, Any] = {
+    "instance": {
+        "description": "What this Airflow is called on the jobs that it submits, the same in each of its components: "
+        "jobs of another Airflow in the same workspace are never judged orphans by this one. Where it is empty, the "
+        "name is made of [api] base_url.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "production",
+        "default": "",
+    }
+}
 CONNECTION_FIELDS: dict[str, Any] = {
     "subscription_id": _text("Subscription ID", "The Azure subscription of the workspace."),
     "resource_group": _text("Resource Group", "The resource group of the workspace."),

@@ -21,7 +21,8 @@ Wish = str | timedelta
 class AzureMLRetryPolicy(RetryPolicy):
     """Decides by the cause of a failure whether the task is retried, and when.
 
-    It can end the retries early and choose the wait, and never goes beyond the task's ``retries``. An error that is
+    A job's error carries its cause since it was raised; where an error has none, it is read from its words. The policy
+    can end the retries early and choose the wait, and never goes beyond the task's ``retries``. An error that is
     none of this package, and one whose cause is not known, leaves the decision to the task's ordinary retries. While a
     job may still go on, the task is never failed early: the next try adopts the job.
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from airflow.sdk import Asset, AssetWatcher
 
 from airflow_azureml.core.arrivals import StorageUrl
+from airflow_azureml.core.dead_letters import POISON
 from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
-from airflow_azureml.triggers.arrivals import POISON, BlobArrivalTrigger
+from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
 
 __all__ = ["blob_arrivals"]
 

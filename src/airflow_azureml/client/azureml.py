@@ -1,6 +1,8 @@
 """The two loops that hold every conversation with Azure ML, on azure-core's pipelines."""
 
 import contextlib
+import logging
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -27,6 +29,7 @@ T = TypeVar("T")
 USER_AGENT = f"airflow-provider-azureml/{__version__}"
 #: Seconds, and tries beyond the first. The waiting for a job has patience of its own; a single look need not.
 CONNECT_S, READ_S = 10, 60
+_SIGNED = re.compile(r"\?[^\s'\"<>]*\bsig=[^\s'\"<>]*")
 RETRIES = {"retry_total": 3, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}
 
 
@@ -52,9 +55,11 @@ def _to_azure(request: Request) -> tuple[HttpRequest, dict[str, Any]]:
         ConfigError: It would carry a token over plain http to another machine.
     """
     if not request.url.startswith("https://") and not (request.url.startswith("http://") and is_loopback(request.url)):
-        raise ConfigError(f"{request.doing}: {request.url!r} is neither https nor on this machine; nothing was sent.")
+        raise ConfigError(
+            f"{request.doing}: {request.address!r} is neither https nor on this machine; nothing was sent."
+        )
     options: dict[str, Any] = {} if request.repeatable else {"retry_total": 0}
-    if request.url.startswith("http://"):
+    if request.url.startswith("http://") and request.audience is not Audience.NOBODY:
         options["enforce_https"] = False
     http = HttpRequest(
         request.method,
@@ -70,9 +75,26 @@ def _from_azure(status: int, headers: Mapping[str, str], body: bytes) -> Respons
     return Response(status=status, headers={name.lower(): value for name, value in headers.items()}, body=body)
 
 
+def _unsigned(text: str) -> str:
+    """Hide the query of every address that is signed: whoever has it may read."""
+    return _SIGNED.sub("?…", text)
+
+
+class _UnsignedRecords(logging.Filter):
+    """Hides, when the worker logs at debug level, the signatures in the addresses that urllib3 tells of."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_unsigned(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
+_UNSIGNED_RECORDS = _UnsignedRecords()
+
+
 def _no_answer(request: Request, error: AzureError) -> ServiceError:
     """Say what it means that there was no answer."""
-    words = str(error.message if hasattr(error, "message") else error).strip()[:600]
+    words = _unsigned(str(error.message if hasattr(error, "message") else error)).strip()[:600]
     if isinstance(error, ClientAuthenticationError):
         kind = RefusedError if entra.is_refusal(words) else UnavailableError
         return kind(request.doing, code="no token", message=words)
@@ -99,8 +121,9 @@ class AsyncClient:
         self._clients = {audience: self._client(audience) for audience in Audience}
 
     def _client(self, audience: Audience) -> AsyncPipelineClient[Any, Any]:
-        token = AsyncTokenPolicy(self._tokens, _scope(self._settings, audience))
-        chain = [*_plain_policies(self._settings), policies.AsyncRetryPolicy(**RETRIES), token]
+        chain = [*_plain_policies(self._settings), policies.AsyncRetryPolicy(**RETRIES)]
+        if audience is not Audience.NOBODY:
+            chain.append(AsyncTokenPolicy(self._tokens, _scope(self._settings, audience)))
         return AsyncPipelineClient(
             self._settings.workspace.endpoint, policies=chain, connection_timeout=CONNECT_S, read_timeout=READ_S
         )
@@ -133,22 +156,25 @@ class AsyncClient:
         http, options = _to_azure(request)
         try:
             answer = await self._clients[request.audience].send_request(http, **options)
-            return _from_azure(answer.status_code, answer.headers, await answer.read())
+            # The body was read already; azure-core 1.35 cannot read an empty one a second time.
+            return _from_azure(answer.status_code, answer.headers, answer.content)
         except AzureError as error:
-            raise _no_answer(request, error) from error
+            raise _no_answer(request, error) from (None if request.audience is Audience.NOBODY else error)
 
 
 class Client:
     """Holds conversations in a worker; the same as `AsyncClient`, less the waiting. Use it with ``with``."""
 
     def __init__(self, settings: ConnectionSettings, *, credential: "TokenCredential | None" = None) -> None:
+        logging.getLogger("urllib3.connectionpool").addFilter(_UNSIGNED_RECORDS)
         self._settings = settings
         self._tokens = Tokens(lambda: credential or own_credential(settings), own=credential is None)
         self._clients = {audience: self._client(audience) for audience in Audience}
 
     def _client(self, audience: Audience) -> PipelineClient[Any, Any]:
-        token = TokenPolicy(self._tokens, _scope(self._settings, audience))
-        chain = [*_plain_policies(self._settings), policies.RetryPolicy(**RETRIES), token]
+        chain = [*_plain_policies(self._settings), policies.RetryPolicy(**RETRIES)]
+        if audience is not Audience.NOBODY:
+            chain.append(TokenPolicy(self._tokens, _scope(self._settings, audience)))
         return PipelineClient(
             self._settings.workspace.endpoint, policies=chain, connection_timeout=CONNECT_S, read_timeout=READ_S
         )
@@ -183,4 +209,4 @@ class Client:
             answer = self._clients[request.audience].send_request(http, **options)
             return _from_azure(answer.status_code, answer.headers, answer.content)
         except AzureError as error:
-            raise _no_answer(request, error) from error
+            raise _no_answer(request, error) from (None if request.audience is Audience.NOBODY else error)

@@ -7,8 +7,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_azureml.client.credentials import async_credential, proxies
-from airflow_azureml.client.storage import CALL_S, CONNECT_S, HTTP_LOG, READ_S, service_error, storage_credential
+from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.storage import (
+    CALL_S,
+    CONNECT_S,
+    HTTP_LOG,
+    READ_S,
+    async_storage_tokens,
+    service_error,
+    storage_credential,
+)
 from airflow_azureml.core.conditions import Sight
 from airflow_azureml.core.search import Finds, Search
 from airflow_azureml.core.workspace import is_loopback
@@ -56,8 +64,10 @@ class Lister:
 
         proof, through = None, None
         if not is_loopback(self.url):
-            proof = await self._opened.enter_async_context(async_credential(self._settings))
+            proof = async_storage_tokens(self._settings)
+            self._opened.push_async_callback(proof.close)
             through = proxies(self._settings)
+        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
         client = ContainerClient.from_container_url(
             self.url,
             credential=storage_credential(self.url, proof),
@@ -65,7 +75,7 @@ class Lister:
             connection_timeout=CONNECT_S,
             read_timeout=READ_S,
             logger=HTTP_LOG,
-            **({"proxies": dict(through)} if through else {}),
+            **more,
         )
         self._container = await self._opened.enter_async_context(client)
         return self
@@ -117,7 +127,7 @@ class Lister:
         if self._container is None:
             raise AssertionError("use it with `async with`")
         answers: list[Any] = []
-        from_here = {"start_from": after} if after else {}
+        from_here: dict[str, Any] = {"start_from": after} if after else {}
         pages = self._container.list_blob_names(
             name_starts_with=prefix or None,
             results_per_page=self.page_size,

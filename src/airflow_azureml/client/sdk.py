@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_azureml.client.credentials import credential
+from airflow_azureml.core.pipelines import Invocation
+from airflow_azureml.core.plain import PipelineFile, is_literal, located, settings_of
 from airflow_azureml.core.workspace import Authentication, ConnectionSettings
 from airflow_azureml.errors import ConfigError, RefusedError, ServiceError, UnavailableError
 from airflow_azureml.wire.http import TRANSIENT
@@ -24,8 +26,12 @@ JobSource = str | os.PathLike[str] | Mapping[str, Any] | Callable[[], Any] | Any
 INSTALL = "install airflow-provider-azureml[sdk] where tasks run"
 
 
-def load(source: JobSource) -> Any:
+def load(source: JobSource, *, origin: Path | None = None) -> Any:
     """Make azure-ai-ml's job object of whatever describes a job.
+
+    Args:
+        source: What describes it.
+        origin: The file to which relative paths in a mapping are relative; by default one where the task runs.
 
     Raises:
         ConfigError: azure-ai-ml is not installed, or says that this is no job.
@@ -36,19 +42,75 @@ def load(source: JobSource) -> Any:
     except ImportError as error:
         raise ConfigError(f"This operator needs azure-ai-ml: {INSTALL} ({error}).") from error
     made = source() if callable(source) and not isinstance(source, Job) else source
+    made = made.path if isinstance(made, PipelineFile) else made
     if isinstance(made, str | os.PathLike) and not Path(made).is_file():
         raise ConfigError(f"Job file {made} does not exist on this worker.")
     try:
         if isinstance(made, str | os.PathLike):
             return load_job(Path(made))
-        if isinstance(made, Mapping):
-            # Relative paths in it are relative to where the task runs.
-            return load_job(io.StringIO(json.dumps(dict(made))), relative_origin=str(Path.cwd() / "job.yml"))
+        if isinstance(made, Mapping) and not isinstance(made, Job):
+            # A date, which YAML makes of an unquoted version, is text to azure-ai-ml.
+            text = json.dumps(dict(made), default=str)
+            return load_job(io.StringIO(text), relative_origin=str(origin or Path.cwd() / "job.yml"))
     except Exception as error:
         raise ConfigError(f"azure-ai-ml cannot read the job: {_words(error)}") from error
     if not isinstance(made, Job):
         raise ConfigError(f"The job is a {type(made).__name__}; give a YAML file, a mapping, or a job of azure-ai-ml.")
     return made
+
+
+def mapping_of(job: object) -> dict[str, Any]:
+    """Describe a pipeline job of azure-ai-ml as its YAML would, as far as what it takes and gives.
+
+    Raises:
+        ConfigError: It is no pipeline job.
+    """
+    try:
+        from azure.ai.ml.entities import PipelineJob  # imported already, where such an object is
+    except ImportError as error:
+        raise ConfigError(f"A pipeline job of this kind needs azure-ai-ml: {INSTALL} ({error}).") from error
+    if not isinstance(job, PipelineJob):
+        raise ConfigError(
+            f"The pipeline is a {type(job).__name__}; give a BatchEndpoint, a PipelineComponent, a PipelineFile, a"
+            " mapping, a pipeline job of azure-ai-ml, or a callable that returns one of the last three."
+        )
+    inputs: dict[str, Any] = {}
+    for name, one in _single_inputs(job).items():
+        value = one.result()
+        asset = getattr(value, "path", None)
+        kind = one.type or getattr(value, "type", None)
+        literal = {"type": kind, "default": value} if kind else value
+        inputs[name] = {"type": kind or "uri_folder", "path": asset} if hasattr(value, "path") else literal
+    outputs = {name: {"type": one.type} for name, one in job.outputs.items()}
+    return {"type": "pipeline", "inputs": inputs, "outputs": outputs}
+
+
+def fill(job: Any, invocation: Invocation, *, settings: Mapping[str, Any], experiment: str) -> Any:
+    """Put what is passed into a pipeline job of azure-ai-ml; see `airflow_azureml.core.plain.filled`.
+
+    An input that is not passed is as the job's author set it, whatever was passed to the same object before.
+    """
+    from azure.ai.ml import Input  # imported by whoever made the job
+
+    for name, one in _single_inputs(job).items():
+        setattr(job.inputs, name, one.result())
+    for name, bound in invocation.inputs.items():
+        if is_literal(bound):
+            setattr(job.inputs, name, bound["value"])
+        else:
+            mode = getattr(job.inputs[name].result(), "mode", None)
+            setattr(job.inputs, name, Input(**located(bound, "jobInputType"), mode=mode))
+    for name, bound in invocation.outputs.items():
+        job.outputs[name].path = located(bound, "jobOutputType")["path"]
+    for name, value in settings_of(settings).items():
+        setattr(job.settings, name, value)
+    job.experiment_name = experiment or job.experiment_name
+    return job
+
+
+def _single_inputs(job: Any) -> dict[str, Any]:
+    """Leave out groups of parameters, which are passed by whoever builds the job."""
+    return {name: one for name, one in job.inputs.items() if not isinstance(one, Mapping)}
 
 
 def submit(settings: ConnectionSettings, job: Any) -> None:
@@ -67,7 +129,7 @@ def submit(settings: ConnectionSettings, job: Any) -> None:
 
     doing = f"Submit job {job.name} with azure-ai-ml"
     try:
-        with _reaching(settings), contextlib.redirect_stderr(io.StringIO()):
+        with emulator_in_reach(settings), contextlib.redirect_stderr(io.StringIO()):
             # A progress display is what keeps a failed upload from hanging for ever; it is not shown.
             _client(settings).jobs.create_or_update(job)
     except HttpResponseError as error:
@@ -96,8 +158,14 @@ def _client(settings: ConnectionSettings) -> Any:
 
 
 @contextlib.contextmanager
-def _reaching(settings: ConnectionSettings) -> Iterator[None]:
-    """Let the SDK, which names Azure's hosts, reach an emulator on this machine, for as long as the block lasts."""
+def emulator_in_reach(settings: ConnectionSettings) -> Iterator[None]:
+    """Let clients that name Azure's hosts reach an emulator on this machine, for as long as the block lasts.
+
+    It changes the process's environment, and does nothing for a workspace that is no emulator's.
+
+    Raises:
+        UnavailableError: The emulator does not say how it is reached.
+    """
     if settings.authentication is not Authentication.EMULATOR:
         yield
         return

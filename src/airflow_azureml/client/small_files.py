@@ -1,6 +1,6 @@
 """Reading one small blob of a workspace, whole, from a worker."""
 
-from airflow_azureml.client.sdk import _reaching
+from airflow_azureml.client.sdk import emulator_in_reach
 from airflow_azureml.client.storage import look_at_blob
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ProtocolError
@@ -20,7 +20,7 @@ def read_small(settings: ConnectionSettings, url: str, *, most_bytes: int) -> by
         UnavailableError: Storage does not answer; trying again later may work.
         ProtocolError: It is larger.
     """
-    with _reaching(settings):
+    with emulator_in_reach(settings):
         blob = look_at_blob(settings, url, head_bytes=most_bytes)
     if blob is not None and blob.size_bytes > most_bytes:
         raise ProtocolError(f"Read blob {url}: it has {blob.size_bytes} bytes, and {most_bytes} are the most")

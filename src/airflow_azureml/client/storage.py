@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from airflow_azureml.core.arrivals import StorageUrl
 from airflow_azureml.core.entra import is_refusal
-from airflow_azureml.core.workspace import is_loopback
+from airflow_azureml.core.workspace import Authentication, is_loopback
 from airflow_azureml.errors import ConfigError, ProtocolError, RefusedError, ServiceError, UnavailableError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
     from azure.storage.blob import BlobClient
 
+    from airflow_azureml.client.tokens import AsyncStorageTokens, StorageTokens
     from airflow_azureml.core.workspace import ConnectionSettings
 
 T = TypeVar("T")
@@ -107,6 +108,22 @@ class StorageQueue:
             return []
 
         return await self._call(f"Receive from queue {self.name}", _page, tries=1)
+
+    async def peek(self) -> list[str]:
+        """Look at what is visible, up to `PAGE` messages, and take none."""
+
+        async def _peek() -> list[str]:
+            return [str(message.content or "") for message in await self._client.peek_messages(max_messages=PAGE)]
+
+        return await self._call(f"Look at queue {self.name}", _peek)
+
+    async def length(self) -> int:
+        """Count the messages, hidden ones included; about, as the service does."""
+
+        async def _count() -> int:
+            return int((await self._client.get_queue_properties()).approximate_message_count or 0)
+
+        return await self._call(f"Count the messages of queue {self.name}", _count)
 
     async def hold(self, message: Received, *, visibility_s: int) -> Received | None:
         """Keep a message for so many seconds from now on; 0 gives it back.
@@ -236,9 +253,9 @@ def look_at_blob(settings: "ConnectionSettings", url: str, *, head_bytes: int = 
     from azure.core.exceptions import AzureError  # noqa: PLC0415  # as above
     from azure.storage.blob import BlobClient, LinearRetry  # noqa: PLC0415  # as above
 
-    from airflow_azureml.client.credentials import credential, proxies  # noqa: PLC0415  # as above
+    from airflow_azureml.client.credentials import proxies  # noqa: PLC0415  # as above
 
-    proof = None if is_loopback(url) else credential(settings)
+    proof = None if is_loopback(url) else storage_tokens(settings)
     client = BlobClient.from_blob_url(
         url,
         credential=storage_credential(url, proof),
@@ -257,9 +274,8 @@ def look_at_blob(settings: "ConnectionSettings", url: str, *, head_bytes: int = 
             return None
         raise failure from error
     finally:
-        close = getattr(proof, "close", None)
-        if close is not None:
-            close()
+        if proof is not None:
+            proof.close()
 
 
 def _head(client: "BlobClient", head_bytes: int) -> BlobHead:
@@ -299,6 +315,28 @@ def storage_credential(url: str, credential: Any) -> Any:
             f"{place.base}: the account on this machine must be {DEVELOPMENT_ACCOUNT}, which Azurite has."
         )
     return {"account_name": DEVELOPMENT_ACCOUNT, "account_key": DEVELOPMENT_KEY}
+
+
+def storage_tokens(settings: "ConnectionSettings") -> "StorageTokens":
+    """Make the tokens of a connection's identity for a client of azure-storage; close them after use.
+
+    Raises:
+        ConfigError: The connection's certificate or token file cannot be read.
+    """
+    from airflow_azureml.client.credentials import credential  # noqa: PLC0415  # as above
+    from airflow_azureml.client.tokens import StorageTokens  # noqa: PLC0415  # as above
+
+    return StorageTokens(lambda: credential(settings), roams=settings.authentication is Authentication.DEFAULT)
+
+
+def async_storage_tokens(settings: "ConnectionSettings") -> "AsyncStorageTokens":
+    """Make `storage_tokens` for an event loop."""
+    from airflow_azureml.client.credentials import async_credential  # noqa: PLC0415  # as above
+    from airflow_azureml.client.tokens import AsyncStorageTokens  # noqa: PLC0415  # as above
+
+    return AsyncStorageTokens(
+        lambda: async_credential(settings), roams=settings.authentication is Authentication.DEFAULT
+    )
 
 
 def service_error(doing: str, error: "AzureError") -> ServiceError:

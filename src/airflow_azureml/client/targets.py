@@ -74,7 +74,7 @@ class TargetMemory:
 
     def _path(self, settings: ConnectionSettings, pipeline: BatchEndpoint) -> Path:
         workspace = settings.workspace
-        whose = [settings.authentication.value, settings.tenant_id, settings.client_id]
+        whose = [settings.cloud.value, settings.authentication.value, settings.tenant_id, settings.client_id]
         text = "\x00".join([workspace.url.lower(), *whose, pipeline.name, pipeline.deployment])
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from azure.core.credentials import AccessTokenInfo
+from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy, BearerTokenCredentialPolicy
@@ -66,6 +66,33 @@ class Tokens:
         self.close()
 
 
+class StorageTokens(Tokens):
+    """`Tokens` for a client of azure-storage, which asks once more when storage has refused its token (401).
+
+    That client names the account's tenant then, and only then; without this it would be given the refused token again.
+    Source: azure-storage-blob 12.26, ``StorageBearerTokenCredentialPolicy.on_challenge``.
+
+    Args:
+        make: Makes the credential.
+        roams: Whether the credential is of no tenant of its own, and takes the account's.
+    """
+
+    def __init__(self, make: "Callable[[], TokenCredential]", *, roams: bool = False) -> None:
+        super().__init__(make)
+        self._roams = roams
+
+    def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
+        """Give the remembered token, or a new one where it is due or was refused."""
+        if _was_refused(options):
+            self.forget()
+        return super().get_token_info(*scopes, options=options if self._roams else _at_home(options))
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Give what `get_token_info` gives, as older clients ask for it."""
+        given = self.get_token_info(*scopes, options=options)
+        return AccessToken(given.token, given.expires_on)
+
+
 class AsyncTokens:
     """`Tokens` for an event loop."""
 
@@ -102,6 +129,34 @@ class AsyncTokens:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
+
+
+class AsyncStorageTokens(AsyncTokens):
+    """`StorageTokens` for an event loop."""
+
+    def __init__(self, make: "Callable[[], AsyncTokenCredential]", *, roams: bool = False) -> None:
+        super().__init__(make)
+        self._roams = roams
+
+    async def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
+        """Give the remembered token, or a new one where it is due or was refused."""
+        if _was_refused(options):
+            await self.forget()
+        return await super().get_token_info(*scopes, options=options if self._roams else _at_home(options))
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Give what `get_token_info` gives, as older clients ask for it."""
+        given = await self.get_token_info(*scopes, options=options)
+        return AccessToken(given.token, given.expires_on)
+
+
+def _was_refused(options: Any) -> bool:
+    return bool((options or {}).get("tenant_id"))
+
+
+def _at_home(options: Any) -> dict[str, Any]:
+    """Leave out the tenant: a credential that has one of its own refuses to make tokens for another."""
+    return {name: value for name, value in (options or {}).items() if name != "tenant_id"}
 
 
 @contextlib.contextmanager

@@ -57,6 +57,10 @@ def phase_of(status: str) -> Phase:
 KEY_PROPERTY = "airflow.idempotency_key"
 ATTEMPT_PROPERTY = "airflow.attempt"
 OWNER_PROPERTY = "airflow.owner"
+#: Which Airflow it belongs to, and what is to become of it when its task is killed, where that is to leave it.
+INSTANCE_PROPERTY = "airflow.instance"
+ON_KILL_PROPERTY = "airflow.on_kill"
+LEAVE = "leave"
 
 
 @frozen(kw_only=True)
@@ -68,6 +72,7 @@ class JobSnapshot:
         message: What is known beside the status: an error of the look, or of the job.
         studio_url: The job's page for people; empty when Azure named none.
         properties: The job's properties, ours among them.
+        kind: Azure's word for the kind of job (``Pipeline``, ``Command``, …); empty when it was not said.
     """
 
     name: str
@@ -75,11 +80,17 @@ class JobSnapshot:
     message: str = ""
     studio_url: str = ""
     properties: Mapping[str, str] = field(factory=dict)
+    kind: str = ""
 
     @property
     def phase(self) -> Phase:
         """What the status means."""
         return phase_of(self.status)
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether it is known to have steps."""
+        return self.kind == "Pipeline"
 
     @property
     def key(self) -> str:
@@ -111,6 +122,7 @@ class JobSnapshot:
             status=status,
             studio_url=str(studio.get("endpoint") or ""),
             properties={str(label): str(value) for label, value in {**tags, **properties}.items()},
+            kind=str(body.get("jobType") or ""),
         )
 
     def to_wire(self) -> dict[str, str]:
@@ -176,6 +188,8 @@ class Stage(Enum):
     HELD = "held"
     #: A trigger held the job.
     DEFERRED = "deferred"
+    #: The job was told to end, and the task has not seen that it did.
+    STOPPING = "stopping"
     #: The task saw the job's end.
     ENDED = "ended"
 
@@ -290,6 +304,7 @@ class Situation:
         cleared: Whether a person has cleared the task since its last try.
         cancels_on_kill: Whether clearing a task cancels its job.
         remembered: The job that this task instance had; under a lasting key, a live one may be another task's.
+        stopping: The job that this task instance, or somebody it heard of, has told to end; its status may not show it.
         if_exists: What to do about a job that is there already.
         instance: How the owner of a job of this task instance begins: ``dag/run/task/map index/``.
     """
@@ -297,6 +312,7 @@ class Situation:
     cleared: bool = False
     cancels_on_kill: bool = True
     remembered: str = ""
+    stopping: str = ""
     if_exists: IfExists = IfExists.REATTACH
     instance: str = ""
 
@@ -326,6 +342,8 @@ def plan(found: Sequence[JobSnapshot], key: JobKey, situation: Situation) -> Pla
     for job in living:
         if job.phase is Phase.STOPPING:
             return StopFirst(job, cancel=False)
+        if job.name == situation.stopping:
+            return StopFirst(job, cancel=situation.cancels_on_kill)
     wants_anew = situation.if_exists is IfExists.NEW_ATTEMPT
     if living:
         job = living[-1]

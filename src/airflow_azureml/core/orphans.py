@@ -1,12 +1,15 @@
 """Jobs whose owner is gone: whose a job is, and whether anybody still waits for it."""
 
+import hashlib
+import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import Self
 
 from attrs import field, frozen
 
-from airflow_azureml.core.jobs import JobKey, JobSnapshot, Phase
+from airflow_azureml.core.jobs import INSTANCE_PROPERTY, LEAVE, ON_KILL_PROPERTY, JobKey, JobSnapshot, Phase
+from airflow_azureml.errors import ConfigError
 
 #: States in which a task instance may still want its job. One without a state is about to be scheduled.
 #: Source: ``TaskInstanceState`` of Airflow 3.3.
@@ -24,6 +27,32 @@ LIVING = frozenset(
 )
 #: States in which it wants nothing any more. A state that is in neither set is one we do not know.
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+def instance_of(*, configured: str, base_url: str) -> str:
+    """Name an Airflow, so that its jobs are told from those of another with DAGs of the same name.
+
+    Args:
+        configured: The name it was given; empty for none.
+        base_url: The address at which people reach it; empty for none.
+
+    Returns:
+        The name it was given, or one made of the address; empty where it has neither.
+
+    Raises:
+        ConfigError: The name it was given is none.
+    """
+    if configured:
+        if not _INSTANCE.fullmatch(configured):
+            raise ConfigError(
+                f"[azureml] instance is {configured!r}: give letters, digits, '-', '_' and '.', at most 63 of them."
+            )
+        return configured
+    address = base_url.strip().rstrip("/").lower()
+    return f"url-{hashlib.sha256(address.encode()).hexdigest()[:16]}" if address else ""
 
 
 @frozen(kw_only=True)
@@ -84,6 +113,16 @@ class OwnedJob:
         return Owner.parse(self.owner_text)
 
     @property
+    def instance(self) -> str:
+        """Which Airflow submitted it, as `instance_of` names it; empty where it does not say."""
+        return self.job.properties.get(INSTANCE_PROPERTY, "")
+
+    @property
+    def is_left_on_purpose(self) -> bool:
+        """Whether its task was told to leave it when it is killed."""
+        return self.job.properties.get(ON_KILL_PROPERTY) == LEAVE
+
+    @property
     def is_its_owners_alone(self) -> bool:
         """Whether no other task instance can have adopted the job: its key is its owner's own."""
         return self.owner is not None and self.job.key == self.owner.key.digest
@@ -136,11 +175,13 @@ class Rules:
         older_than_s: Seconds since its submission that a job must have; one of unknown age is kept.
         unknown_dags: Whether the jobs of a DAG that this Airflow does not know are orphans.
         dag_ids: The DAGs whose jobs are judged; empty for all.
+        include_left: Whether a job that its task was told to leave may be one.
     """
 
     older_than_s: float
     unknown_dags: bool = False
     dag_ids: frozenset[str] = field(factory=frozenset)
+    include_left: bool = False
 
 
 def reason_to_keep(owned: OwnedJob, *, now: float, rules: Rules) -> str:
@@ -181,6 +222,8 @@ def judge(owned: OwnedJob, answer: Answer | None, *, now: float, rules: Rules) -
     why, orphan = reason_to_keep(owned, now=now, rules=rules), False
     if not why:
         why, orphan = _of_owner(owned, answer, rules)
+        if orphan and owned.is_left_on_purpose and not rules.include_left:
+            why, orphan = f"{why}, and it was to be left (on_kill_action={LEAVE!r})", False
     return Finding(owned=owned, verdict=Verdict.ORPHAN if orphan else Verdict.KEPT, why=why)
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from attrs import define, field, frozen
 
+from airflow_azureml.core.published import PipelineEndpoint, PublishedPipeline
 from airflow_azureml.errors import ConfigError, ProtocolError
 
 #: Azure ML's data types, as components write them and as a batch endpoint wants them.
@@ -25,7 +26,7 @@ URI_STARTS = ("azureml://", "azureml:", "https://", "http://", "abfss://", "wasb
 
 @define(kw_only=False)
 class BatchEndpoint:
-    """A pipeline published as a pipeline-component deployment of a batch endpoint.
+    """A pipeline published as a pipeline-component deployment of a batch endpoint, or a model deployed to one.
 
     Both fields may be templates, which Airflow renders in place.
 
@@ -62,7 +63,7 @@ class PipelineComponent:
 
 
 #: What a pipeline may be published as.
-Pipeline = BatchEndpoint | PipelineComponent
+Pipeline = BatchEndpoint | PipelineComponent | PublishedPipeline | PipelineEndpoint
 
 
 @frozen(kw_only=True)
@@ -123,6 +124,7 @@ class Target:
         scoring_uri: Where it is invoked.
         data_plane: The workspace's data plane, where the endpoint's jobs are listed.
         interface: What its pipeline takes and gives.
+        serves_model: Whether it is a deployment of a model, not of a pipeline component.
     """
 
     endpoint: str
@@ -131,6 +133,7 @@ class Target:
     scoring_uri: str
     data_plane: str
     interface: Interface
+    serves_model: bool = False
 
 
 @frozen(kw_only=True)

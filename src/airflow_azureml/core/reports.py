@@ -21,6 +21,10 @@ class Step:
         run: Its run's id.
         seconds: How long it ran; None when it did not.
         reused: Whether Azure ML did not run it, but took the result of an earlier run.
+        reused_run: The run that really ran; empty where it is not told.
+        reused_job: The pipeline job of that run; empty where it is not told.
+        repairs: The attempt of the same task that failed, and whose result it has; 0 where it has another's.
+        is_pipeline: Whether it has steps of its own.
         metrics: The latest value of each metric it logged.
     """
 
@@ -29,23 +33,44 @@ class Step:
     status: str
     seconds: float | None = None
     reused: bool = False
+    reused_run: str = ""
+    reused_job: str = ""
+    repairs: int = 0
+    is_pipeline: bool = False
     metrics: Mapping[str, float] = field(factory=dict)
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> Self:
         """Read an entry of a run's children."""
-        properties = raw.get("properties") or {}
+        properties, kind = raw.get("properties") or {}, raw.get("runTypeV2") or {}
         return cls(
             name=str(raw.get("displayName") or raw.get("runId") or "?"),
             run=str(raw.get("runId") or ""),
             status=str(raw.get("status") or "Unknown"),
             seconds=_seconds(raw.get("startTimeUtc"), raw.get("endTimeUtc")),
             reused=str(properties.get("azureml.isreused", "")).lower() == "true",
+            reused_run=str(properties.get("azureml.reusedrunid") or ""),
+            reused_job=str(properties.get("azureml.reusedpipelinerunid") or ""),
+            is_pipeline=raw.get("runType") == "azureml.PipelineRun" or kind.get("orchestrator") == "Pipeline",
         )
+
+    @property
+    def measured(self) -> str:
+        """The run that has its metrics."""
+        return self.reused_run or self.run
+
+    @property
+    def whence(self) -> str:
+        """Whose result it has, as a clause; empty where it ran itself."""
+        if not self.reused:
+            return ""
+        whose = f"attempt {self.repairs} of this task" if self.repairs else "an earlier run"
+        return f", reused from {whose} ({self.reused_job or 'which one is not told'})"
 
     def to_wire(self) -> dict[str, Any]:
         """Write the part that goes into XCom."""
-        return {"name": self.name, "status": self.status, "seconds": self.seconds, "reused": self.reused}
+        told = {"name": self.name, "status": self.status, "seconds": self.seconds, "reused": self.reused}
+        return told | ({"reused_job": self.reused_job} if self.reused_job else {})
 
 
 @frozen(kw_only=True)
@@ -67,6 +92,26 @@ class Report:
     def reused(self) -> list[str]:
         """The names of the steps that were not run."""
         return [step.name for step in self.steps if step.reused]
+
+    @property
+    def stale(self) -> list[str]:
+        """Those of them that have the result of anything but an attempt of the same task that failed."""
+        return [step.name for step in self.steps if step.reused and not step.repairs]
+
+    @property
+    def makers(self) -> str:
+        """Where the results of those come from, as words."""
+        jobs = dict.fromkeys(step.reused_job for step in self.steps if step.reused and not step.repairs)
+        return f"an earlier run ({', '.join(job or 'which one is not told' for job in jobs)})"
+
+    @property
+    def repaired(self) -> list[str]:
+        """Of each step that was not run because an attempt of the same task had completed it, a sentence."""
+        return [
+            f"Step {step.name} was not run: attempt {step.repairs} of this task ({step.reused_job}) had completed it"
+            for step in self.steps
+            if step.repairs
+        ]
 
 
 def metrics_of(run: Mapping[str, Any]) -> dict[str, float]:

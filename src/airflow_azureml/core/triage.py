@@ -26,6 +26,8 @@ from airflow_azureml.errors import (
 )
 
 TOO_MANY_REQUESTS = 429
+#: Azure Resource Manager refuses a token so that expired on its way; azure-ai-ml does not ask again with a new one.
+EXPIRED_TOKEN = "ExpiredAuthenticationToken"  # noqa: S105  # a code, no secret
 MINUTE_S = 60.0
 
 
@@ -260,10 +262,15 @@ def _cause_of_refusal(code: str, words: str) -> Cause:
 
 
 def may_pass(error: AzureMLError) -> bool:
-    """Tell whether a later try may succeed: where the error says so, or an answer was no for want of quota or pace."""
+    """Tell whether a later try may succeed.
+
+    So it is where the error says so, and where an answer was no for want of quota or pace, or to a token that expired.
+    """
     if error.retryable:
         return True
-    return isinstance(error, RefusedError) and cause_of(error) in (Cause.QUOTA, Cause.THROTTLED)
+    if not isinstance(error, RefusedError):
+        return False
+    return error.code == EXPIRED_TOKEN or cause_of(error) in (Cause.QUOTA, Cause.THROTTLED)
 
 
 def may_live(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """When to look at a job again, when to give up, and what becomes of the job then."""
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Self
 
 from attrs import asdict, evolve, field, frozen
@@ -40,6 +40,32 @@ class OnLimit(StrEnum):
     LEAVE = "leave"
     #: Leave it as it is, and try no more.
     FAIL_ONLY = "fail_only"
+
+
+class Fate(Enum):
+    """What is done to a job that we stop waiting for."""
+
+    #: It is asked to end.
+    CANCELED = "canceled"
+    #: It stays as it is, and nobody of ours waits for it.
+    LEFT = "left"
+    #: It stays as it is, and the task's next try adopts it.
+    HANDED_ON = "handed on"
+
+
+def fate(action: OnLimit, *, cancels: bool, last_try: bool) -> Fate:
+    """Say what is done to a job that has not ended when its task stops waiting for it.
+
+    Args:
+        action: What was agreed for the limit that was passed.
+        cancels: Whether the task may cancel jobs at all.
+        last_try: Whether Airflow will not try again.
+    """
+    if action is OnLimit.FAIL_ONLY:
+        return Fate.LEFT
+    if action is OnLimit.LEAVE and not last_try:
+        return Fate.HANDED_ON
+    return Fate.CANCELED if cancels else Fate.LEFT
 
 
 #: In which stage a job is. Words that are missing here end a job, or say nothing certain.

@@ -50,9 +50,14 @@ class AzureMLHook(BaseHook):
 
     def get_conn(self) -> "Client":
         """Open a client; use it with ``with``."""
+        return self.open(self.settings)
+
+    @classmethod
+    def open(cls, settings: ConnectionSettings) -> "Client":
+        """Open a client; use it with ``with``."""
         from airflow_azureml.client.azureml import Client  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
 
-        return Client(self.settings)
+        return Client(settings)
 
     @classmethod
     def open_async(cls, settings: ConnectionSettings) -> "AsyncClient":

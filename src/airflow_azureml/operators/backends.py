@@ -4,13 +4,19 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
+from airflow_azureml.core import scoring
 from airflow_azureml.core.jobs import JobKey, JobSnapshot
 from airflow_azureml.core.passed import Passed
-from airflow_azureml.core.pipelines import BatchEndpoint, Invocation, Pipeline, PipelineComponent, Target
+from airflow_azureml.core.pipelines import BatchEndpoint, Invocation, PipelineComponent, Target
+from airflow_azureml.core.plain import AnyPipeline
+from airflow_azureml.core.published import PipelineEndpoint, PublishedPipeline
+from airflow_azureml.core.repair import Rerun, rerun_of
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ConfigError, RefusedError
+from airflow_azureml.operators.plain import PlainBackend
+from airflow_azureml.operators.published import PublishedBackend
 from airflow_azureml.operators.start import Backend, Try, check_blobs
 from airflow_azureml.wire import components, endpoints, named
 
@@ -29,26 +35,39 @@ class Order:
         outputs: The outputs' URIs, with the key in its place.
         experiment: The experiment to list the job under; empty for the back end's own.
         settings: A pipeline job's settings, such as ``force_rerun``; a batch endpoint's deployment has its own.
+        repair: Whether an attempt takes over the steps that completed in those before it.
     """
 
     passed: Passed
     outputs: Mapping[str, str]
     experiment: str = ""
     settings: Mapping[str, Any] = field(factory=dict)
+    repair: bool = False
+
+    def rerun(self, this: Try) -> Rerun:
+        """Decide how this try's job is submitted, and say it."""
+        rerun = rerun_of(this.earlier, key=this.key, wanted=self.repair, settings=self.settings)
+        if rerun.told:
+            log.info("%s", rerun.told)
+        return rerun
 
 
-def backend_of(client: "Client", settings: ConnectionSettings, pipeline: Pipeline, order: Order) -> Backend:
+def backend_of(client: "Client", settings: ConnectionSettings, pipeline: AnyPipeline, order: Order) -> Backend:
     """Choose the back end that runs a pipeline."""
     match pipeline:
         case BatchEndpoint():
             return EndpointBackend(client=client, settings=settings, pipeline=pipeline, order=order)
         case PipelineComponent():
             return ComponentBackend(client=client, settings=settings, pipeline=pipeline, order=order)
+        case PublishedPipeline() | PipelineEndpoint():
+            return PublishedBackend(client=client, settings=settings, pipeline=pipeline, order=order)
+        case _:
+            return PlainBackend(client=client, settings=settings, pipeline=pipeline, order=order)
 
 
 @define(kw_only=True)
 class EndpointBackend:
-    """A pipeline deployment of a batch endpoint, which names its jobs itself."""
+    """A deployment of a batch endpoint, of a pipeline or of a model; the endpoint names its jobs itself."""
 
     client: "Client"
     settings: ConnectionSettings
@@ -71,7 +90,12 @@ class EndpointBackend:
         target, invocation = self._aim()
         check_blobs(self.settings, self.order.passed)
         submission = endpoints.Submission(
-            key=this.key, attempt=attempt, owner=this.owner, invocation=invocation, experiment=self.order.experiment
+            key=this.key,
+            attempt=attempt,
+            owner=this.owner,
+            invocation=invocation,
+            experiment=self.order.experiment,
+            besides=this.marks,
         )
         try:
             return self.client.run(endpoints.invoke(self.settings.workspace, target, submission))
@@ -101,6 +125,14 @@ class EndpointBackend:
         return target, self._fit(target)
 
     def _fit(self, target: Target) -> Invocation:
+        if target.serves_model:
+            return scoring.bind(
+                self.order.passed,
+                outputs=self.order.outputs,
+                assets=self.settings.workspace.arm_id,
+                deployment=f"{target.endpoint}/{target.deployment}",
+                experiment=self.order.experiment,
+            )
         return Invocation.bind(
             target.interface,
             inputs=self.order.passed.values,
@@ -150,7 +182,8 @@ class ComponentBackend:
         if self._found is None or self._invocation is None:
             raise ConfigError(f"{self.pipeline} was not found.")
         check_blobs(self.settings, self.order.passed)
-        body = components.job_of(
-            self._found, self._invocation, experiment=self.order.experiment, settings=self.order.settings
-        )
-        return self.client.run(named.put(self.settings.workspace, this.key, attempt, body, owner=this.owner))
+        rerun = self.order.rerun(this)
+        found = evolve(self._found, steps=rerun.fenced(self._found.steps))
+        body = components.job_of(found, self._invocation, experiment=self.order.experiment, settings=rerun.settings)
+        workspace = self.settings.workspace
+        return self.client.run(named.put(workspace, this.key, attempt, body, owner=this.owner, besides=this.marks))

@@ -8,32 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
+    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     TaskDeferralError,
     TaskDeferralTimeout,
 )
 
+from airflow_azureml.core.following import Follow, Following
 from airflow_azureml.core.jobs import JobSnapshot, Phase, Stage, StopFirst
 from airflow_azureml.core.reports import ON_REUSE, Report
-from airflow_azureml.core.triage import may_pass
+from airflow_azureml.core.triage import cause_of, may_pass
 from airflow_azureml.core.waiting import (
     ERROR_OF_LIMIT,
     STAGES,
+    Fate,
     History,
     Limit,
     LookAgain,
     OnLimit,
     WaitPolicy,
     decide,
+    fate,
 )
 from airflow_azureml.core.workspace import ConnectionSettings, Workspace
 from airflow_azureml.errors import (
     AzureMLError,
+    CancelTimeoutError,
     ConfigError,
     JobCanceledError,
     JobError,
-    JobLostError,
     StaleResultError,
     UnavailableError,
 )
@@ -41,8 +45,8 @@ from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.links import JOB_URL_KEY, AzureMLJobLink
 from airflow_azureml.operators.start import SupersededError
 from airflow_azureml.operators.tries import recall, remember
-from airflow_azureml.triggers.job import JobTrigger, event_of, limit_of, told_of
-from airflow_azureml.wire import jobs, reports, workspaces
+from airflow_azureml.triggers.job import TOLD_STEPS, BlockingFollower, JobTrigger, event_of, limit_of
+from airflow_azureml.wire import jobs, logs, reports, workspaces
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
 #: How long a job that is being cancelled may take to end before the task fails. Seconds.
 STOPPING_LIMIT_S = 15 * 60.0
 ON_KILL_ACTIONS = ("cancel", "leave")
+#: Of how many steps of a completed job the log tells, where it did not tell of them meanwhile.
+STEPS_TOLD = 100
 
 
 class AzureMLWaitingOperator(BaseOperator, abc.ABC):
@@ -74,7 +80,9 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             ``patience``): ``cancel``, ``leave`` (the next try adopts it) or ``fail_only`` (it is left, and there is no
             next try). ``cancel`` unless said otherwise, but ``leave`` for ``patience``.
         on_reuse: What to do about steps that Azure ML did not run because it had an old result: ``warn``, ``refuse``
-            (the task fails) or ``allow``.
+            (the task fails) or ``allow``. The results of this task's own attempts that failed are no old ones.
+        follow: What the task's log tells of a job while it runs: ``steps`` (each change of a pipeline's steps), ``log``
+            (the steps, and the text of the job's log) or ``none``. The last lines of what failed are told in any case.
     """
 
     template_fields: Sequence[str] = ("conn_id",)
@@ -93,6 +101,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         phase_timeouts: Mapping[str, timedelta] | None = None,
         on_timeout: Mapping[str, str] | None = None,
         on_reuse: str = "warn",
+        follow: str = "steps",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -105,8 +114,10 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         self.phase_timeouts = phase_timeouts
         self.on_timeout = on_timeout
         self.on_reuse = on_reuse
+        self.follow = follow
         # What a kill, which comes at any moment, has to know and to leave behind.
         self._live_job = ""
+        self._connection: ConnectionSettings | None = None
         self._killed = False
 
     @abc.abstractmethod
@@ -122,10 +133,10 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
     def execute(self, context: "Context") -> Any:
         """Find the job of this try, or start it, and wait for it."""
         try:
-            hook = AzureMLHook(self.conn_id)
-            with hook.get_conn() as client:
+            settings = self._connection = AzureMLHook(self.conn_id).settings
+            with AzureMLHook.open(settings) as client:
                 self._check_options()
-                found = self.find_or_start(context, client, hook.settings)
+                found = self.find_or_start(context, client, settings)
         except SupersededError as error:
             raise AirflowSkipException(str(error)) from error
         except AzureMLError as error:
@@ -138,7 +149,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         """Go on when the job of an earlier try has ended, as it had to."""
         job, gave_up = event_of(event)
         if gave_up:
-            raise JobLostError(f"Job {job.name} of an earlier try was told to stop, and did not: {gave_up}")
+            raise CancelTimeoutError(f"Job {job.name} of an earlier try was told to stop, and did not: {gave_up}")
         return self.execute(context)
 
     def finish(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
@@ -149,12 +160,14 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             with hook.get_conn() as client:
                 job = self._conclude(context, client, hook.settings.workspace, job)
                 if job.phase is Phase.SUCCEEDED:
-                    return self.result(context, job, self._report(client, hook.settings.workspace, job))
+                    has_told = bool(event.get(TOLD_STEPS))
+                    report = self._report(client, hook.settings.workspace, job, has_told=has_told)
+                    return self.result(context, job, report)
         except AzureMLError as error:
             raise _for_airflow(error) from error
         limit, action = limit_of(event)
         told = f"Job {job.name}: {gave_up or f'still {job.status}'}\nThe job: {job.studio_url}"
-        self._give_up_on(context, job.name, for_good=action is OnLimit.CANCEL)
+        self._give_up_on(context, job.name, action)
         if action is OnLimit.FAIL_ONLY:
             raise AirflowFailException(told)
         raise ERROR_OF_LIMIT[limit](told)
@@ -176,7 +189,8 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError):
             if memory is not None and memory.job:
-                self._give_up_on(context, memory.job)
+                is_stopping = memory.stage is Stage.STOPPING
+                self._give_up_on(context, memory.job, OnLimit.CANCEL if is_stopping else OnLimit.LEAVE)
             raise
 
     def on_kill(self) -> None:
@@ -192,15 +206,15 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
     def _wait(self, context: "Context", job: JobSnapshot) -> Any:
         """Wait for a job that is ours; one that has ended already is judged at once."""
         self._live_job = job.name
-        self._raise_if_killed(job.name)
+        self._raise_if_killed(context, job.name)
         context["ti"].xcom_push(key=JOB_URL_KEY, value=job.studio_url)
         remember(context, Stage.HELD, job.name)
         if job.phase.is_final:
             return self.finish(context, {"job": job.to_wire(), "gave_up": ""})
         if not self.deferrable:
-            return self.finish(context, self._watch(job, self._policy()))
+            return self.finish(context, self._watch(context, job, self._policy()))
         remember(context, Stage.DEFERRED, job.name)
-        self._raise_if_killed(job.name)
+        self._raise_if_killed(context, job.name)
         self.defer(trigger=self._trigger(job, self._policy()), method_name="finish")
         return None
 
@@ -217,11 +231,13 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
     def _wait_for_end(self, context: "Context", job: JobSnapshot) -> Any:
         """Wait until a job that is being cancelled has ended, and then begin again."""
         self._live_job = job.name
-        remember(context, Stage.HELD, job.name)
-        policy = WaitPolicy(deadline_s=STOPPING_LIMIT_S, first_s=1.0, longest_s=10.0)
+        remember(context, Stage.STOPPING, job.name)
+        limit = (self.phase_timeouts or {}).get(Limit.CANCEL)
+        limit_s = limit.total_seconds() if limit else STOPPING_LIMIT_S
+        policy = WaitPolicy(deadline_s=limit_s, first_s=1.0, longest_s=10.0)
         if self.deferrable:
             self.defer(trigger=self._trigger(job, policy), method_name="execute_anew")
-        return self.execute_anew(context, self._watch(job, policy))
+        return self.execute_anew(context, self._watch(context, job, policy))
 
     def _conclude(self, context: "Context", client: "Client", workspace: Workspace, job: JobSnapshot) -> JobSnapshot:
         """Look once more; return the job when it is completed, or has not ended.
@@ -240,68 +256,86 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         remember(context, Stage.ENDED, job.name)
         if job.phase is Phase.SUCCEEDED:
             return job
-        told = client.run(jobs.explain(workspace, job, client.run(workspaces.data_plane(workspace))))
+        reason, last_words = client.run(logs.post_mortem(workspace, job))
+        for words in last_words:
+            self.log.error("%s", words)
         kind = JobCanceledError if job.phase is Phase.CANCELED else JobError
-        reason = told.message or "nobody says why"
-        raise kind(f"Job {job.name} ended as {job.status}: {reason}\nThe job: {job.studio_url}")
+        told = f"Job {job.name} ended as {job.status}: {reason or 'nobody says why'}\nThe job: {job.studio_url}"
+        raise self.failed(context, job, kind(told, cause=cause_of(kind(reason))))
 
-    def _report(self, client: "Client", workspace: Workspace, job: JobSnapshot) -> Report:
+    def failed(self, context: "Context", job: JobSnapshot, error: JobError) -> JobError:  # noqa: ARG002  # for subclasses
+        """Return what the task fails with when its job has ended badly; a subclass may know more than Azure ML says."""
+        return error
+
+    def _report(self, client: "Client", workspace: Workspace, job: JobSnapshot, *, has_told: bool) -> Report:
         """Read what became of a completed job, and tell it; what cannot be read does not fail the task."""
         try:
             report = client.run(reports.read(workspace, job, client.run(workspaces.data_plane(workspace))))
         except AzureMLError as error:
             report = Report(unread=[str(error)])
-        for step in report.steps:
+        for step in () if has_told else report.steps[:STEPS_TOLD]:
             took = "" if step.seconds is None else f" after {step.seconds:.1f} s"
-            self.log.info("Step %s is %s%s%s", step.name, step.status, took, ", reused" if step.reused else "")
+            self.log.info("Step %s is %s%s%s", step.name, step.status, took, step.whence)
         for words in report.unread:
             self.log.warning("The result of job %s lacks something: %s", job.name, words)
-        if report.reused and self.on_reuse != "allow":
-            told = f"Job {job.name} did not run {', '.join(report.reused)}: Azure ML took the results of an earlier run"
+        for words in report.repaired:
+            self.log.info("%s", words)
+        if report.stale and self.on_reuse != "allow":
+            told = f"Job {job.name} did not run {', '.join(report.stale)}: Azure ML took the results of {report.makers}"
             if self.on_reuse == "refuse":
                 raise StaleResultError(f"{told}.\nThe job: {job.studio_url}")
             self.log.warning("%s", told)
         return report
 
-    def _give_up_on(self, context: "Context", job_name: str, *, for_good: bool = False) -> None:
-        """Cancel a job that this task will not wait for again; where another try is to come, leave it to that one."""
+    def _give_up_on(self, context: "Context", job_name: str, action: OnLimit) -> None:
+        """Do with a job that this try waits for no longer what was agreed, and say what that was."""
         ti = context["ti"]
-        if for_good or ti.try_number > ti.max_tries:
-            if self.on_kill_action == "cancel":
+        match fate(action, cancels=self.on_kill_action == "cancel", last_try=ti.try_number > ti.max_tries):
+            case Fate.CANCELED:
+                remember(context, Stage.STOPPING, job_name)
                 self._cancel(job_name)
-            else:
+            case Fate.LEFT:
                 self.log.warning("Job %s is left as it is, as configured", job_name)
-        else:
-            remember(context, Stage.HELD, job_name)
-            self.log.warning("Job %s is left to the next try, which adopts it", job_name)
+            case Fate.HANDED_ON:
+                remember(context, Stage.HELD, job_name)
+                self.log.warning("Job %s is left to the next try, which adopts it", job_name)
 
     def _cancel(self, job_name: str) -> None:
-        """Ask for a job's end; a failure is told, since then the job may go on and bill."""
+        """Ask for a job's end; a failure is told, since then the job may go on and bill.
+
+        A kill may come in the middle of a question to Airflow, which cannot take another then: so the connection is
+        not read again.
+        """
         if self.on_kill_action != "cancel":
             self.log.warning("Job %s is left running, as configured", job_name)
             return
         try:
-            hook = AzureMLHook(self.conn_id)
-            with hook.get_conn() as client:
-                client.run(jobs.cancel(hook.settings.workspace, job_name))
+            settings = self._connection or AzureMLHook(self.conn_id).settings
+            with AzureMLHook.open(settings) as client:
+                client.run(jobs.cancel(settings.workspace, job_name))
             self.log.warning("Asked Azure ML to cancel job %s", job_name)
         except AzureMLError as error:
             self.log.error("Job %s could NOT be cancelled and may go on: %s", job_name, error)  # noqa: TRY400  # the sentence says it all
 
-    def _raise_if_killed(self, job_name: str) -> None:
+    def _raise_if_killed(self, context: "Context", job_name: str) -> None:
         if self._killed:
             self._cancel(job_name)
-            raise AirflowFailException(f"The task was killed; job {job_name} was told to stop.")
+            if self.on_kill_action == "cancel":
+                remember(context, Stage.STOPPING, job_name)
+            # Who was killed by a person is not retried anyway; a worker that was shut down is.
+            raise AirflowException(f"The task was killed; what was done to its job {job_name} stands above.")
 
-    def _watch(self, job: JobSnapshot, policy: WaitPolicy) -> dict[str, Any]:
+    def _watch(self, context: "Context", job: JobSnapshot, policy: WaitPolicy) -> dict[str, Any]:
         """Wait in this worker, as the trigger does in the triggerer; return what its event would say."""
         hook = AzureMLHook(self.conn_id)
         workspace = hook.settings.workspace
+        following = Following(Follow(self.follow))
         began = certain_at = time.monotonic()
         looks, history = 0, History()
         with hook.get_conn() as client:
+            follower = BlockingFollower(client, workspace, self.log, following)
             while True:
-                self._raise_if_killed(job.name)
+                self._raise_if_killed(context, job.name)
                 looks += 1
                 try:
                     job = client.run(jobs.get(workspace, job.name))
@@ -313,8 +347,9 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
                 seen = {"age_s": now - began, "uncertain_s": now - certain_at}
                 history = history.after(job, age_s=seen["age_s"])
                 decision = decide(job, looks=looks, policy=policy, history=history, **seen)
+                follower.saw(job)
                 if not isinstance(decision, LookAgain):
-                    return told_of(decision)
+                    return follower.event(decision)
                 time.sleep(decision.after_s)
 
     def _trigger(self, job: JobSnapshot, policy: WaitPolicy) -> JobTrigger:
@@ -325,6 +360,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             deferred_at=time.time(),
             policy=policy.to_wire(),
             on_kill_action=self.on_kill_action,
+            follow=self.follow,
         )
 
     def _check_options(self) -> None:
@@ -341,6 +377,8 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
                 )
         if self.on_reuse not in ON_REUSE:
             raise ConfigError(f"on_reuse is {self.on_reuse!r}; it must be one of {ON_REUSE}.")
+        if self.follow not in set(Follow):
+            raise ConfigError(f"follow is {self.follow!r}; it must be one of {', '.join(Follow)}.")
 
     def _policy(self) -> WaitPolicy:
         limits = [limit for limit in (self.timeout, self.execution_timeout) if limit is not None]

@@ -1,20 +1,20 @@
 """Running any Azure ML job: whatever azure-ai-ml can submit."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from airflow_azureml.core.jobs import ATTEMPT_PROPERTY, KEY_PROPERTY, OWNER_PROPERTY, JobKey, JobSnapshot, StopFirst
+from airflow_azureml.core.jobs import JobKey, JobSnapshot, StopFirst
+from airflow_azureml.core.plain import held, released
 from airflow_azureml.core.reports import Report
 from airflow_azureml.core.results import PipelineResult
 from airflow_azureml.core.workspace import ConnectionSettings
-from airflow_azureml.errors import RefusedError, UnavailableError
 from airflow_azureml.operators.base import AzureMLWaitingOperator
+from airflow_azureml.operators.plain import AzureExpressionsOperator, submit_named
 from airflow_azureml.operators.start import Try, find_or_start
 from airflow_azureml.operators.tries import map_index, try_of
-from airflow_azureml.wire import jobs, named
+from airflow_azureml.wire import named
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AzureMLJobOperator"]
 
-log = logging.getLogger(__name__)
 
-
-class AzureMLJobOperator(AzureMLWaitingOperator):
+class AzureMLJobOperator(AzureExpressionsOperator, AzureMLWaitingOperator):
     """Runs any job that azure-ai-ml can submit (command, pipeline, sweep, ...), and waits for it without a worker slot.
 
     The job's name is its key, so submitting twice is submitting once. azure-ai-ml is imported in the worker, when the
@@ -36,10 +34,12 @@ class AzureMLJobOperator(AzureMLWaitingOperator):
 
     Args:
         job: The job: the path of a YAML file on the worker, its content as a mapping, an object of azure-ai-ml, or a
-            callable that returns one of these; paths and mappings are templated.
+            callable that returns one of these, which is called in the worker; paths and mappings are templated. Azure
+            ML's own ``${{inputs.x}}`` in them stays as it is.
         experiment: The experiment to list the job under, templated; by default the job's own.
         idempotency_key: What makes two submissions the same, templated; by default the task instance.
         if_exists: ``reattach``, ``new_attempt`` or ``fail``, as for `AzureMLPipelineOperator`.
+        preflight: Whether to look first for what the job needs, as for `AzureMLPipelineOperator`; False by default.
         kwargs: What `airflow_azureml.operators.base.AzureMLWaitingOperator` takes (``conn_id``, ``deferrable``,
             ``on_kill_action``, ``timeout``, ``patience``, ``poll_interval``, ``on_reuse``), and Airflow's own.
     """
@@ -54,20 +54,26 @@ class AzureMLJobOperator(AzureMLWaitingOperator):
         experiment: str = "",
         idempotency_key: str = "",
         if_exists: str = "reattach",
+        preflight: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.job = job
+        self.job = held(job)
         self.experiment = experiment
         self.idempotency_key = idempotency_key
         self.if_exists = if_exists
+        self.preflight = preflight
 
     def find_or_start(
         self, context: "Context", client: "Client", settings: ConnectionSettings
     ) -> JobSnapshot | StopFirst:
         """Find the job of this try's key, or submit it."""
         this = try_of(
-            context, self._key(context), if_exists=self.if_exists, cancels_on_kill=self.on_kill_action == "cancel"
+            context,
+            self._key(context),
+            if_exists=self.if_exists,
+            cancels_on_kill=self.on_kill_action == "cancel",
+            preflight=self.preflight,
         )
         backend = SdkBackend(client=client, settings=settings, source=self.job, experiment=self.experiment)
         return find_or_start(client, settings.workspace, this, backend)
@@ -105,25 +111,6 @@ class SdkBackend:
         """Read the job, and submit it; one of that name that is there already is adopted."""
         from airflow_azureml.client import sdk  # noqa: PLC0415  # not for DAG parsing
 
-        name = this.key.job_name(attempt)
-        job = sdk.load(self.source)
-        job.name = name
+        job = sdk.load(released(self.source))
         job.experiment_name = self.experiment or job.experiment_name
-        ours = {KEY_PROPERTY: this.key.digest, ATTEMPT_PROPERTY: str(attempt), OWNER_PROPERTY: this.owner}
-        job.properties = {**_mapping(job.properties), **ours}
-        try:
-            sdk.submit(self.settings, job)
-        except RefusedError as error:
-            if not any(word in str(error) for word in named.TAKEN):
-                raise
-            log.info("Job %s is there already; it is adopted", name)
-        except UnavailableError as lost:
-            try:
-                return self.client.run(jobs.get(self.settings.workspace, name))
-            except RefusedError:
-                raise lost from None
-        return self.client.run(jobs.get(self.settings.workspace, name))
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
+        return submit_named(self.client, self.settings, job, this, attempt)

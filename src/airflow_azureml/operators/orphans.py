@@ -23,6 +23,7 @@ from airflow_azureml.core.orphans import (
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import AzureMLError, ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
+from airflow_azureml.hooks.instance import this_instance
 from airflow_azureml.wire import jobs, orphans
 from airflow_azureml.wire.http import NOT_FOUND
 
@@ -44,7 +45,8 @@ class AzureMLCancelOrphansOperator(BaseOperator):
     deferred, waiting for a retry, or cleared. Another task instance with the same idempotency key may have adopted a
     job: one with such a key is kept while any instance of its task lives.
 
-    A job does not say which Airflow it belongs to. Where several share a workspace, name your DAGs; see the docs.
+    Jobs that another Airflow has submitted are not judged: a job says which Airflow it belongs to, see
+    `airflow_azureml.hooks.instance.this_instance`.
 
     Args:
         dry_run: Whether only to tell. True by default.
@@ -53,6 +55,8 @@ class AzureMLCancelOrphansOperator(BaseOperator):
         dag_ids: The DAGs whose jobs are judged; empty for all.
         unknown_dags: Whether jobs of DAGs that this Airflow does not know are orphans. They may be another Airflow's,
             or of a DAG that was deleted. False by default.
+        include_left: Whether a job whose task said ``on_kill_action="leave"`` may be an orphan. False by default: it is
+            shown, and kept.
         conn_id: The Airflow connection of type ``azureml``, templated.
         kwargs: Airflow's own.
     """
@@ -60,7 +64,7 @@ class AzureMLCancelOrphansOperator(BaseOperator):
     template_fields: Sequence[str] = ("conn_id",)
     ui_color = "#e8f1fb"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # an operator's options are its face, and all by name
         self,
         *,
         dry_run: bool = True,
@@ -68,6 +72,7 @@ class AzureMLCancelOrphansOperator(BaseOperator):
         look_back: timedelta = timedelta(days=30),
         dag_ids: Collection[str] = (),
         unknown_dags: bool = False,
+        include_left: bool = False,
         conn_id: str = AzureMLHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -78,6 +83,7 @@ class AzureMLCancelOrphansOperator(BaseOperator):
         self.look_back = look_back
         self.dag_ids = dag_ids
         self.unknown_dags = unknown_dags
+        self.include_left = include_left
         self.conn_id = conn_id
 
     def execute(self, context: "Context") -> dict[str, Any]:
@@ -89,7 +95,8 @@ class AzureMLCancelOrphansOperator(BaseOperator):
             with hook.get_conn() as client:
                 since = time.time() - self.look_back.total_seconds()
                 found = client.run(orphans.living(workspace, since=since))
-                findings = [self._judge(context, owned) for owned in found]
+                own = self._own(found)
+                findings = [self._judge(context, owned) for owned in own]
                 self.log.info("Live jobs of Airflow's tasks in workspace %s:\n%s", workspace.name, table(findings))
                 lost = [each for each in findings if each.verdict is Verdict.ORPHAN]
                 cancelled, failed = self._cancel_all(context, client, workspace, lost)
@@ -100,16 +107,30 @@ class AzureMLCancelOrphansOperator(BaseOperator):
         return {
             "dry_run": self.only_tell,
             "live": len(findings),
+            "others": len(found) - len(own),
             "orphans": len(lost),
             "cancelled": len(cancelled),
             "jobs": [each.owned.job.name for each in lost[:NAMED]],
         }
+
+    def _own(self, found: Sequence[OwnedJob]) -> list[OwnedJob]:
+        """Leave out what another Airflow has submitted, and what does not say whose it is where we do."""
+        instance = this_instance()
+        own = [owned for owned in found if owned.instance == instance]
+        if len(own) < len(found):
+            self.log.info(
+                "%d live jobs are of other Airflow instances than this one (%s) and are not judged",
+                len(found) - len(own),
+                instance or "which has no name",
+            )
+        return own
 
     def _judge(self, context: "Context", owned: OwnedJob) -> Finding:
         """Ask Airflow where it matters, and judge."""
         rules = Rules(
             older_than_s=self.older_than.total_seconds(),
             unknown_dags=self.unknown_dags,
+            include_left=self.include_left,
             dag_ids=frozenset(self.dag_ids),
         )
         now, owner = time.time(), owned.owner

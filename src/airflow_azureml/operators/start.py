@@ -1,10 +1,10 @@
 """Finding or starting the one job of a key, from a worker, whatever runs it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from airflow_azureml.core.files import FAULT_OF_FORMAT, HEAD_BYTES
 from airflow_azureml.core.jobs import (
@@ -48,6 +48,9 @@ class Try:
         owner: Whose job it is, as ``dag/run/task/map index/try``.
         note: Writes down, just before a job is submitted, that this try is about to; a try after a crash then knows
             that nobody has cleared the task in between.
+        marks: What else the job says of its task, among its properties.
+        preflight: Whether to look first for what the job needs.
+        earlier: The attempts at the key that were found before this one is submitted.
     """
 
     key: JobKey
@@ -56,6 +59,9 @@ class Try:
     situation: Situation
     owner: str
     note: Callable[[], None] = lambda: None
+    marks: Mapping[str, str] = field(factory=dict)
+    preflight: bool = False
+    earlier: Sequence[JobSnapshot] = ()
 
 
 class Backend(Protocol):
@@ -110,7 +116,7 @@ def find_or_start(client: "Client", workspace: Workspace, this: Try, backend: Ba
             return job
         case Submit(attempt=attempt):
             this.note()
-            job = backend.submit(this, attempt)
+            job = backend.submit(evolve(this, earlier=found), attempt)
             log.info("Job %s started, attempt %s at key %s", job.name, attempt, this.key.digest)
             return job
 

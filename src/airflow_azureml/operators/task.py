@@ -14,17 +14,16 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_azureml.core import functions, runner
 from airflow_azureml.core.jobs import JobSnapshot
 from airflow_azureml.core.reports import Report
+from airflow_azureml.core.triage import Cause
 from airflow_azureml.errors import (
     AzureMLError,
     ConfigError,
     JobCanceledError,
     JobError,
-    JobLostError,
     UnavailableError,
 )
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.operators.job import AzureMLJobOperator
-from airflow_azureml.triggers.job import event_of
 from airflow_azureml.wire import outputs
 
 if TYPE_CHECKING:
@@ -98,23 +97,15 @@ class AzureMLTaskOperator(DecoratedOperator, AzureMLJobOperator):
             self.job = functools.partial(_lay_out, description, files, folder)
             return super().execute(context)
 
-    def finish(self, context: "Context", event: dict[str, Any]) -> Any:
-        """Return what the function returned, or say what it raised."""
-        try:
-            return super().finish(context, event)
-        except (JobCanceledError, JobLostError):
-            raise
-        except JobError as error:
-            job, _ = event_of(event)
-            failure = self._remote_failure(job.name)
-            if failure is None:
-                raise
-            self.log.info("Azure ML says: %s", error)
-            self.log.error("%s raised in job %s:\n%s", self.python_callable.__name__, job.name, failure.traceback)  # noqa: TRY400  # the remote traceback is what matters
-            raise JobError(
-                f"Job {job.name}: {self.python_callable.__name__} raised in the job: {failure.message}\n"
-                f"The job: {job.studio_url}"
-            ) from None
+    def failed(self, context: "Context", job: JobSnapshot, error: JobError) -> JobError:
+        """Say what the function raised, where it did."""
+        failure = None if isinstance(error, JobCanceledError) else self._remote_failure(job.name)
+        if failure is None:
+            return super().failed(context, job, error)
+        self.log.info("Azure ML says: %s", error)
+        self.log.error("%s raised in job %s:\n%s", self.python_callable.__name__, job.name, failure.traceback)
+        told = f"{self.python_callable.__name__} raised in the job: {failure.message}"
+        return JobError(f"Job {job.name}: {told}\nThe job: {job.studio_url}", cause=Cause.USER_CODE)
 
     def result(self, context: "Context", job: JobSnapshot, report: Report) -> Any:
         """Return what the function returned; the small result of the job goes into an XCom of its own."""

@@ -2,8 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_azureml.core.jobs import IfExists, JobKey, Memory, Situation, Stage
+from airflow_azureml.core.jobs import (
+    INSTANCE_PROPERTY,
+    LEAVE,
+    ON_KILL_PROPERTY,
+    IfExists,
+    JobKey,
+    Memory,
+    Situation,
+    Stage,
+)
 from airflow_azureml.errors import ConfigError
+from airflow_azureml.hooks.instance import this_instance
 from airflow_azureml.operators.start import Try
 
 if TYPE_CHECKING:
@@ -18,7 +28,7 @@ def map_index(ti: Any) -> int:
     return -1 if ti.map_index is None else int(ti.map_index)
 
 
-def try_of(context: "Context", key: JobKey, *, if_exists: str, cancels_on_kill: bool) -> Try:
+def try_of(context: "Context", key: JobKey, *, if_exists: str, cancels_on_kill: bool, preflight: bool = False) -> Try:
     """Describe the try that is being executed.
 
     Raises:
@@ -33,6 +43,7 @@ def try_of(context: "Context", key: JobKey, *, if_exists: str, cancels_on_kill: 
         cleared=memory is not None and memory.was_cleared(ti.max_tries),
         cancels_on_kill=cancels_on_kill,
         remembered=memory.job if memory else "",
+        stopping=memory.job if memory and memory.stage is Stage.STOPPING else "",
         if_exists=IfExists(if_exists),
         instance=instance,
     )
@@ -43,7 +54,18 @@ def try_of(context: "Context", key: JobKey, *, if_exists: str, cancels_on_kill: 
         situation=situation,
         owner=f"{instance}{ti.try_number}",
         note=lambda: remember(context, Stage.HELD, ""),
+        marks=marks(cancels_on_kill=cancels_on_kill),
+        preflight=preflight,
     )
+
+
+def marks(*, cancels_on_kill: bool) -> dict[str, str]:
+    """Write what a job is to say of its task beside its owner: which Airflow's it is, and whether it may be left."""
+    instance = this_instance()
+    return {
+        **({INSTANCE_PROPERTY: instance} if instance else {}),
+        **({} if cancels_on_kill else {ON_KILL_PROPERTY: LEAVE}),
+    }
 
 
 def recall(context: "Context") -> Memory | None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import json
 import logging
 import random
 import time
@@ -17,6 +16,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
 
 from airflow_azureml.core.arrivals import Arrival, StorageUrl
+from airflow_azureml.core.dead_letters import POISON, DeadLetter
 from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import AzureMLError, UnavailableError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a queue for refused messages is called: the queue's name and this.
-POISON = "-poison"
 #: Most arrivals in one asset event; a queue message may tell of several.
 EVENT_SIZE = 256
 #: Most calls at once that delete or hold messages.
@@ -184,14 +182,14 @@ class QueueProducer(SharedStreamProducer):
         await self._disconnect()
 
     async def _connect(self) -> "tuple[StorageQueue, StorageQueue]":
-        from airflow_azureml.client.credentials import async_credential, proxies  # noqa: PLC0415  # not when a DAG is parsed
-        from airflow_azureml.client.storage import StorageQueue  # noqa: PLC0415  # as above
+        from airflow_azureml.client.credentials import proxies  # noqa: PLC0415  # not when a DAG is parsed
+        from airflow_azureml.client.storage import StorageQueue, async_storage_tokens  # noqa: PLC0415  # as above
 
         if self._queue is None or self._poison is None:
             through = None
             if not is_loopback(self._url):
                 settings = await AzureMLHook.aget(self._conn_id)
-                self._credential, through = async_credential(settings), proxies(settings)
+                self._credential, through = async_storage_tokens(settings), proxies(settings)
             self._queue = StorageQueue(self._url, self._credential, proxies=through)
             self._poison = StorageQueue(self._url + POISON, self._credential, proxies=through)
         return self._queue, self._poison
@@ -266,8 +264,8 @@ class QueueProducer(SharedStreamProducer):
     async def _refuse(self, message: "Received", reason: str) -> None:
         """Put a message aside, with the reason, where a person finds it; it is deleted only after that."""
         log.error("Message %s goes to %s: %s", message.id, self._url + POISON, reason)
-        body = {"reason": reason, "message_id": message.id, "dequeued": message.deliveries, "content": message.text}
-        text = json.dumps(body)
+        letter = DeadLetter(message_id=message.id, reason=reason, deliveries=message.deliveries, content=message.text)
+        text = letter.to_text()
         if len(text) > MESSAGE_BYTES:
             log.warning("Message %s is too large to be put aside with its reason; it is kept as it is", message.id)
             text = message.text

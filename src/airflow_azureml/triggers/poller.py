@@ -12,18 +12,18 @@ import contextvars
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field, frozen
 
 from airflow_azureml.core.jobs import JobSnapshot
-from airflow_azureml.core.pacing import Budget
+from airflow_azureml.core.pacing import Budget, Throttle
 from airflow_azureml.core.polling import PollPlan, ReadJob, ReadPage, Rest
 from airflow_azureml.core.workspace import ConnectionSettings, Workspace
-from airflow_azureml.errors import AzureMLError, RefusedError, ServiceError
+from airflow_azureml.errors import AzureMLError, RefusedError, ServiceError, UnavailableError
 from airflow_azureml.hooks.azureml import AzureMLHook
-from airflow_azureml.wire import jobs
+from airflow_azureml.wire import jobs, workspaces
 from airflow_azureml.wire.http import Flow
 
 if TYPE_CHECKING:
@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: The identity is not, or no longer, allowed in; perhaps the connection has been mended since.
 KEPT_OUT = frozenset({0, 401, 403})
 TOO_MANY = 429
+#: How much may be asked of the data plane beside the looks, for all jobs of a connection together: a step's progress is
+#: worth less than knowing that a job has ended. The data plane's own limits are not documented.
+ASIDES = Budget(rate=5.0, burst=20, at_once=4)
 #: What is told when the poller itself was stopped in the middle of a request.
 BROKEN_OFF = jobs.Glimpse(trouble=AzureMLError("the look was broken off"))
 
@@ -85,6 +90,17 @@ class Watch:
         finally:
             self._answer = None
 
+    async def aside(self, talk: Callable[[Workspace, str], Flow[T]]) -> T:
+        """Hold a conversation with the data plane when it is this one's turn, which may be long; see `ASIDES`.
+
+        Args:
+            talk: Is given the workspace and the address of its data plane.
+
+        Raises:
+            AzureMLError: It was refused, there was no answer, or the connection cannot be used just now.
+        """
+        return await self._poller.aside(talk)
+
     def take(self, seen: JobSnapshot) -> None:
         """Hand over a look; nobody may be waiting for one just now."""
         if self._answer is not None and not self._answer.done():
@@ -110,6 +126,9 @@ class JobPoller:
         self._rests_until = -math.inf
         self._connection_at = 0.0
         self._trouble = ""
+        self._client: tuple[AsyncClient, Workspace] | None = None
+        self._data_plane = ""
+        self._aside_pace, self._aside_turns = Throttle(ASIDES), asyncio.Semaphore(ASIDES.at_once)
 
     @property
     def is_running(self) -> bool:
@@ -149,6 +168,27 @@ class JobPoller:
             name = f"poller of {self.conn_id}"
             self._task = loop.create_task(self._run(), name=name, context=contextvars.Context())
 
+    async def aside(self, talk: Callable[[Workspace, str], Flow[T]]) -> T:
+        """Hold a conversation beside the looks; see `Watch.aside`."""
+        clock, pace = asyncio.get_running_loop().time, self._aside_pace
+        async with self._aside_turns:
+            while (wait_s := pace.free_at(clock()) - clock()) > 0:  # noqa: ASYNC110  # nothing happens but time
+                await asyncio.sleep(wait_s)
+            if self._client is None:
+                raise UnavailableError(f"Use connection {self.conn_id!r}", message="It cannot be used just now.")
+            client, workspace = self._client
+            meter = jobs.Meter()
+            try:
+                if not self._data_plane:
+                    found = workspaces.data_plane(workspace)
+                    self._data_plane = await client.run(jobs.metered(found, meter, now=time.time()))
+                return await client.run(jobs.metered(talk(workspace, self._data_plane), meter, now=time.time()))
+            finally:
+                for _ in range(meter.requests):
+                    pace.spend(clock())
+                pace.told(clock(), retry_after_s=meter.retry_after_s, reads_left=None)
+                pace.failed(clock()) if meter.is_refused else pace.succeeded()
+
     async def ended(self) -> None:
         """Wait until it has ended and its client is closed, as it does when nobody watches any more."""
         if self._task is not None:
@@ -161,7 +201,11 @@ class JobPoller:
                 settings = await AzureMLHook.aget(self.conn_id)
                 async with AzureMLHook.open_async(settings) as client:
                     log.info("Looking at the jobs of connection %s", self.conn_id)
-                    await self._poll(client, settings)
+                    self._client, self._data_plane = (client, settings.workspace), ""
+                    try:
+                        await self._poll(client, settings)
+                    finally:
+                        self._client = None
             except Exception as error:  # noqa: BLE001  # nothing that happens here says anything about a job
                 self._in_trouble(f"The poller of connection {self.conn_id!r} failed: {error!r}")
                 self._tell_due(f"connection {self.conn_id!r} could not be used: {error!r}")

@@ -1,9 +1,9 @@
-"""Batch endpoints: finding a pipeline deployment, its jobs, and invoking it without ever doing so twice."""
+"""Batch endpoints: finding a deployment, its jobs, and invoking it without ever doing so twice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from airflow_azureml.core.jobs import (
     ATTEMPT_PROPERTY,
@@ -13,8 +13,9 @@ from airflow_azureml.core.jobs import (
     JobSnapshot,
 )
 from airflow_azureml.core.pipelines import BatchEndpoint, Interface, Invocation, Target
+from airflow_azureml.core.scoring import INTERFACE
 from airflow_azureml.core.workspace import Workspace
-from airflow_azureml.errors import ConfigError, RefusedError, UnavailableError
+from airflow_azureml.errors import ConfigError, RefusedError, ServiceError, UnavailableError
 from airflow_azureml.wire import jobs, workspaces
 from airflow_azureml.wire.http import NOT_FOUND, Audience, Flow, Request
 from airflow_azureml.wire.paging import all_pages
@@ -23,13 +24,15 @@ from airflow_azureml.wire.paging import all_pages
 API_VERSION = "2023-10-01"
 COMPONENT_VERSION = "2024-01-01-preview"
 JOBS_VERSION = "2020-09-01-dataplanepreview"
+HISTORY_VERSION = "v1.0"
 
 
 def describe(workspace: Workspace, pipeline: BatchEndpoint) -> Flow[Target]:
-    """Find out where a deployment is invoked, and what its pipeline takes.
+    """Find out where a deployment is invoked, and what its pipeline or its model takes.
 
     Raises:
-        ConfigError: There is no such endpoint or deployment, it has no default, or it serves a model, not a pipeline.
+        ConfigError: There is no such endpoint or deployment, it has no default, or it serves neither a pipeline nor a
+            model.
         RefusedError: We may not read it.
         UnavailableError: The service did not say; asking again is safe.
     """
@@ -48,21 +51,34 @@ def describe(workspace: Workspace, pipeline: BatchEndpoint) -> Flow[Target]:
         f"{base}/deployments/{deployment}",
         API_VERSION,
     )
-    configuration = (found.get("properties") or {}).get("deploymentConfiguration") or {}
-    component = str((configuration.get("componentId") or {}).get("assetId") or "").removeprefix("azureml:")
-    if not component.startswith("/"):
-        raise ConfigError(f"Deployment {deployment} of batch endpoint {pipeline.name} serves no pipeline component.")
-    spec = yield from _read(
-        f"Read the pipeline component of deployment {deployment}", workspace.endpoint + component, COMPONENT_VERSION
-    )
+    served = found.get("properties") or {}
+    interface = INTERFACE if served.get("model") else (yield from _interface(workspace, pipeline, deployment, served))
     return Target(
         endpoint=pipeline.name,
         deployment=deployment,
         deployment_is_named=bool(pipeline.deployment),
         scoring_uri=str(properties.get("scoringUri") or ""),
         data_plane=data_plane,
-        interface=Interface.from_wire(spec),
+        interface=interface,
+        serves_model=bool(served.get("model")),
     )
+
+
+def _interface(
+    workspace: Workspace, pipeline: BatchEndpoint, deployment: str, served: Mapping[str, Any]
+) -> Flow[Interface]:
+    """Read what the pipeline component of a deployment declares."""
+    configuration = served.get("deploymentConfiguration") or {}
+    component = str((configuration.get("componentId") or {}).get("assetId") or "").removeprefix("azureml:")
+    if not component.startswith("/"):
+        raise ConfigError(
+            f"Deployment {deployment} of batch endpoint {pipeline.name} serves neither a pipeline component nor a"
+            " model."
+        )
+    spec = yield from _read(
+        f"Read the pipeline component of deployment {deployment}", workspace.endpoint + component, COMPONENT_VERSION
+    )
+    return Interface.from_wire(spec)
 
 
 def _read(doing: str, url: str, version: str) -> Flow[Mapping[str, Any]]:
@@ -110,6 +126,7 @@ class Submission:
         owner: Whose job this is, as ``dag/run/task/map index/try``.
         experiment: The experiment it is listed under; empty for the endpoint's own.
         tags: Tags besides.
+        besides: What else the job is to say of its task, among its properties.
     """
 
     key: JobKey
@@ -118,21 +135,31 @@ class Submission:
     invocation: Invocation
     experiment: str = ""
     tags: Mapping[str, str] = field(factory=dict)
+    besides: Mapping[str, str] = field(factory=dict)
 
-    def to_wire(self) -> dict[str, Any]:
-        """Write the body of the invocation."""
-        properties = {
-            KEY_PROPERTY: self.key.digest,
-            ATTEMPT_PROPERTY: str(self.attempt),
-            OWNER_PROPERTY: self.owner,
-        }
+    @property
+    def marks(self) -> dict[str, str]:
+        """The properties that say whose job it is."""
+        whose = {KEY_PROPERTY: self.key.digest, ATTEMPT_PROPERTY: str(self.attempt), OWNER_PROPERTY: self.owner}
+        return {**self.besides, **whose}
+
+    def to_wire(self, *, tagged: bool = False) -> dict[str, Any]:
+        """Write the body of the invocation.
+
+        Args:
+            tagged: Whether key and attempt are tags too.
+        """
+        properties = self.marks
         if self.experiment:
             properties["experimentName"] = self.experiment
         body: dict[str, Any] = {"inputData": dict(self.invocation.inputs), "properties": properties}
         if self.invocation.outputs:
             body["outputData"] = dict(self.invocation.outputs)
-        if self.tags:
-            body["tags"] = dict(self.tags)
+        tags = dict(self.tags)
+        if tagged:
+            tags |= {name: properties[name] for name in (KEY_PROPERTY, ATTEMPT_PROPERTY)}
+        if tags:
+            body["tags"] = tags
         return {"properties": body}
 
 
@@ -152,7 +179,7 @@ def invoke(workspace: Workspace, target: Target, submission: Submission) -> Flow
             "repeatability-request-id": submission.key.repeatability_id(submission.attempt),
             "x-ms-client-request-id": submission.key.repeatability_id(submission.attempt),
         },
-        json=submission.to_wire(),
+        json=submission.to_wire(tagged=target.serves_model),
         audience=Audience.MACHINE_LEARNING,
         repeatable=False,
     )
@@ -163,5 +190,30 @@ def invoke(workspace: Workspace, target: Target, submission: Submission) -> Flow
         mine = [j for j in found if j.key == submission.key.digest and j.attempt == submission.attempt]
         if not mine:
             raise lost from None
-        return mine[0]
-    return JobSnapshot.from_wire(taken)
+        job = mine[0]
+    else:
+        job = JobSnapshot.from_wire(taken)
+    if target.serves_model and not submission.marks.items() <= job.properties.items():
+        return (yield from _mark(workspace, target, job, submission))
+    return job
+
+
+def _mark(workspace: Workspace, target: Target, job: JobSnapshot, submission: Submission) -> Flow[JobSnapshot]:
+    """Write onto a job whose it is, since Azure takes the properties of an invocation for pipelines only.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-access-data-batch-endpoints-jobs, "Configure job
+    properties". Whether it takes the tags is not documented. A job that cannot be marked runs all the same.
+    """
+    where = f"experiments/{target.endpoint}/runs/{job.name}"
+    patch = Request(
+        doing=f"Mark job {job.name} of batch endpoint {target.endpoint}",
+        method="PATCH",
+        url=f"{target.data_plane}/history/v1.0{workspace.arm_id}/{where}",
+        params={"api-version": HISTORY_VERSION},
+        json={"properties": submission.marks},
+    )
+    try:
+        (yield patch).expect(patch, 200)
+    except ServiceError as error:
+        return job.saying(str(error))
+    return evolve(job, properties={**job.properties, **submission.marks})

@@ -22,6 +22,8 @@ class Audience(Enum):
 
     MANAGEMENT = "management"
     MACHINE_LEARNING = "machine_learning"
+    #: No token goes along: the address itself is signed, and must not be shown.
+    NOBODY = "nobody"
 
 
 @frozen(kw_only=True)
@@ -41,6 +43,11 @@ class Request:
     json: Any = None
     audience: Audience = Audience.MANAGEMENT
     repeatable: bool = True
+
+    @property
+    def address(self) -> str:
+        """The URL as it may be shown: without its query, which may be a signature."""
+        return self.url.partition("?")[0]
 
 
 @frozen(kw_only=True)

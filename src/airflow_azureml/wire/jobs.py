@@ -1,23 +1,23 @@
 """Looking at a job, cancelling it, and reading why it ended as it did."""
 
+import contextlib
 from collections.abc import Container, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import define, evolve, frozen
 
-from airflow_azureml.core.jobs import JobSnapshot, Phase
-from airflow_azureml.core.triage import Failure
+from airflow_azureml.core.jobs import JobSnapshot
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import AzureMLError, ProtocolError
-from airflow_azureml.wire.http import Flow, Request, Response
-from airflow_azureml.wire.paging import all_pages
+from airflow_azureml.wire import logs
+from airflow_azureml.wire.http import TRANSIENT, Flow, Request, Response
+
+T = TypeVar("T")
 
 #: The version that azure-ai-ml 1.35 uses for jobs.
 API_VERSION = "2024-01-01-preview"
 HISTORY_VERSION = "v1.0"
-STEPS_TOLD = 5
-WORDS_TOLD = 1500
 
 
 def _job_url(workspace: Workspace, name: str) -> str:
@@ -177,6 +177,48 @@ def _retry_after_s(answer: Response, now: float) -> float | None:
         return None
 
 
+@define
+class Meter:
+    """What a conversation has cost, and what the service said of pace.
+
+    Attributes:
+        requests: How many were sent.
+        retry_after_s: For how many seconds the service wants to be left alone; None when it does not say.
+        is_refused: Whether the last answer was "not now", or there was none.
+    """
+
+    requests: int = 0
+    retry_after_s: float | None = None
+    is_refused: bool = False
+
+
+def metered(flow: Flow[T], meter: Meter, *, now: float) -> Flow[T]:
+    """Hold another conversation so that each request is sent once, whatever comes of it, and count.
+
+    Args:
+        flow: The conversation.
+        meter: Is told what it costs.
+        now: Seconds since 1970, UTC, by which a ``Retry-After`` that is a date is read.
+    """
+    with contextlib.closing(flow):
+        try:
+            request = next(flow)
+            while True:
+                meter.requests += 1
+                try:
+                    answer = yield evolve(request, repeatable=False)
+                except AzureMLError as error:
+                    meter.is_refused = True
+                    request = flow.throw(error)
+                else:
+                    meter.is_refused = answer.status in TRANSIENT
+                    meter.retry_after_s = _retry_after_s(answer, now) if meter.is_refused else meter.retry_after_s
+                    request = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
 def explain(workspace: Workspace, job: JobSnapshot, data_plane: str) -> Flow[JobSnapshot]:
     """Read why a job ended as it did: its own error, and that of each failed step.
 
@@ -188,34 +230,5 @@ def explain(workspace: Workspace, job: JobSnapshot, data_plane: str) -> Flow[Job
         job: A look at the job, which has ended.
         data_plane: The address of the workspace's data plane, without a slash at its end.
     """
-    history = f"{data_plane}/history/v1.0{workspace.arm_id}/runs/{job.name}"
-    try:
-        own = Request(
-            doing=f"Read the error of job {job.name}",
-            method="GET",
-            url=history,
-            params={"api-version": HISTORY_VERSION},
-        )
-        run = (yield own).expect(own, 200)
-        children = Request(
-            doing=f"Read the steps of job {job.name}",
-            method="GET",
-            url=f"{history}/children",
-            params={"api-version": HISTORY_VERSION},
-        )
-        steps = yield from all_pages(children)
-    except AzureMLError as error:
-        return job.saying(f"its error could not be read ({error})")
-    failed = [step for step in steps if step.get("status") == "Failed"]
-    told = [_words_of(run)] if _words_of(run) else []
-    told += [f"Step {step.get('displayName') or step.get('runId')}: {_words_of(step)}" for step in failed[:STEPS_TOLD]]
-    if len(failed) > STEPS_TOLD:
-        told.append(f"and {len(failed) - STEPS_TOLD} more failed steps")
-    if not told and job.phase is Phase.FAILED:
-        told.append("Azure ML gives no reason")
-    return job.saying("\n".join(told)[: WORDS_TOLD * 2])
-
-
-def _words_of(run: Mapping[str, Any]) -> str:
-    """Say why a run failed: the codes first, since by them a failure is told from another."""
-    return Failure.from_wire(run).words[:WORDS_TOLD]
+    told = yield from logs.why(workspace, job, data_plane)
+    return job.saying(told.reason)

@@ -1,6 +1,7 @@
 """Jobs whose names are ours to choose: the name is the key, so submitting twice is submitting once."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from airflow_azureml.core.jobs import ATTEMPT_PROPERTY, KEY_PROPERTY, OWNER_PROPERTY, JobKey, JobSnapshot
@@ -34,7 +35,15 @@ def named(workspace: Workspace, key: JobKey) -> Flow[Sequence[JobSnapshot]]:
     raise ProtocolError(f"Look for the jobs of key {key.digest}: more than {MOST_ATTEMPTS} attempts")
 
 
-def put(workspace: Workspace, key: JobKey, attempt: int, body: Mapping[str, Any], *, owner: str) -> Flow[JobSnapshot]:
+def put(
+    workspace: Workspace,
+    key: JobKey,
+    attempt: int,
+    body: Mapping[str, Any],
+    *,
+    owner: str,
+    besides: Mapping[str, str] = MappingProxyType({}),
+) -> Flow[JobSnapshot]:
     """Start a job; one of that name that is there already is adopted, and so is one whose answer was lost.
 
     Args:
@@ -43,13 +52,14 @@ def put(workspace: Workspace, key: JobKey, attempt: int, body: Mapping[str, Any]
         attempt: Which attempt at the key this is.
         body: The ``properties`` of Azure's job resource; ours are added to theirs.
         owner: Whose job it is.
+        besides: What else the job is to say of its task, among its properties.
 
     Raises:
         RefusedError: The specification is wrong, or the caller may not submit.
         UnavailableError: The service did not take it; submitting again is safe.
     """
     name = key.job_name(attempt)
-    ours = {KEY_PROPERTY: key.digest, ATTEMPT_PROPERTY: str(attempt), OWNER_PROPERTY: owner}
+    ours = {**besides, KEY_PROPERTY: key.digest, ATTEMPT_PROPERTY: str(attempt), OWNER_PROPERTY: owner}
     create = Request(
         doing=f"Submit job {name}",
         method="PUT",

@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import ConfigError
-from airflow_azureml.wire.datastores import API_VERSION, CONTAINER_PROPERTY
-from airflow_azureml.wire.http import Flow, Request
+from airflow_azureml.wire import datastores
+from airflow_azureml.wire.http import Flow
 
 #: The short and the long form of a datastore's URI; Azure writes ``resourcegroups`` in both cases.
 #: Source: https://learn.microsoft.com/azure/machine-learning/reference-yaml-core-syntax
@@ -43,16 +43,6 @@ def blob_url(workspace: Workspace, uri: str, *, domain: str) -> Flow[str]:
         raise ConfigError(f"{uri!r} names no file of a datastore; expected azureml://…/datastores/NAME/paths/PATH.")
     if found["workspace"] and found["workspace"].lower() != workspace.name.lower():
         raise ConfigError(f"{uri!r} is of workspace {found['workspace']}, and the connection of {workspace.name}.")
-    look = Request(
-        doing=f"Read datastore {found['datastore']} of workspace {workspace.name}",
-        method="GET",
-        url=f"{workspace.url}/datastores/{quote(found['datastore'], safe='')}",
-        params={"api-version": API_VERSION},
-    )
-    store = (yield look).expect(look, 200).get("properties") or {}
-    kind, account = str(store.get("datastoreType") or ""), store.get("accountName")
-    container = store.get(CONTAINER_PROPERTY.get(kind, ""))
-    if not account or not container:
-        raise ConfigError(f"{look.doing}: it is {kind or 'of no kind'}, which is no container of blobs.")
+    store = yield from datastores.named(workspace, found["datastore"])
     path = quote(found["path"].lstrip("/"), safe="/")
-    return f"https://{account}.blob.{store.get('endpoint') or domain}/{container}/{path}"
+    return f"{store.container_url(domain)}/{path}"

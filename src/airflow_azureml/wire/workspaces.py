@@ -15,12 +15,7 @@ def data_plane(workspace: Workspace) -> Flow[str]:
         UnavailableError: The service did not say; asking again is safe.
         ProtocolError: The workspace names no data plane.
     """
-    look = Request(
-        doing=f"Read workspace {workspace.name} in resource group {workspace.resource_group}",
-        method="GET",
-        url=workspace.url,
-        params={"api-version": API_VERSION},
-    )
+    look = _look(workspace)
     properties = (yield look).expect(look, 200).get("properties") or {}
     discovery = properties.get("discoveryUrl")
     if not discovery:
@@ -30,3 +25,24 @@ def data_plane(workspace: Workspace) -> Flow[str]:
     if not api:
         raise ProtocolError(f"The services of workspace {workspace.name} name no 'api'")
     return str(api).rstrip("/")
+
+
+def storage_account(workspace: Workspace) -> Flow[str]:
+    """Find the id of the workspace's own storage account; empty where it names none.
+
+    Raises:
+        RefusedError: There is no such workspace, or we may not read it.
+        UnavailableError: The service did not say; asking again is safe.
+    """
+    look = _look(workspace)
+    properties = (yield look).expect(look, 200).get("properties") or {}
+    return str(properties.get("storageAccount") or "")
+
+
+def _look(workspace: Workspace) -> Request:
+    return Request(
+        doing=f"Read workspace {workspace.name} in resource group {workspace.resource_group}",
+        method="GET",
+        url=workspace.url,
+        params={"api-version": API_VERSION},
+    )

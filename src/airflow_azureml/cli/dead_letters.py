@@ -1,0 +1,94 @@
+"""The commands ``airflow azureml dead-letters …``."""
+
+import asyncio
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+from airflow_azureml.cli.connection import CONNECTION, hook_of
+from airflow_azureml.core.dead_letters import DeadLetter
+from airflow_azureml.errors import AzureMLError, ConfigError
+
+if TYPE_CHECKING:
+    from airflow_azureml.client.dead_letters import DeadLetters
+
+__all__ = ["COMMAND"]
+
+#: Most characters of a message that are shown in a list.
+SHOWN = 160
+
+
+def show(args: Namespace) -> None:
+    """Print the first messages that were put aside, and how many there are."""
+    try:
+        aside = asyncio.run(_letters(args).look())
+    except AzureMLError as error:
+        raise SystemExit(f"airflow azureml dead-letters list: {error}") from error
+    for letter in aside.first:
+        print(_line(letter))  # noqa: T201  # a command prints
+    print(f"{aside.count} messages of {args.queue_url} are put aside; {len(aside.first)} of them are shown.")  # noqa: T201  # likewise
+
+
+def replay(args: Namespace) -> None:
+    """Put messages back into the queue they came from."""
+    _settle(args, replay=True)
+
+
+def drop(args: Namespace) -> None:
+    """Delete messages for good."""
+    _settle(args, replay=False)
+
+
+def _settle(args: Namespace, *, replay: bool) -> None:
+    verb = "replay" if replay else "drop"
+    chosen = frozenset(args.id or ())
+    try:
+        if bool(chosen) == bool(args.all):
+            raise ConfigError("Name messages with --id, as `list` shows them, or take --all of them.")
+        taken = asyncio.run(_letters(args).settle(lambda one: args.all or one.message_id in chosen, replay=replay))
+    except AzureMLError as error:
+        raise SystemExit(f"airflow azureml dead-letters {verb}: {error}") from error
+    for letter in taken:
+        print(_line(letter))  # noqa: T201  # a command prints
+    print(f"{len(taken)} messages were {'put back into' if replay else 'dropped from those of'} {args.queue_url}.")  # noqa: T201  # likewise
+    missing = sorted(chosen - {letter.message_id for letter in taken})
+    if missing:
+        raise SystemExit(f"airflow azureml dead-letters {verb}: not found, or held by somebody: {', '.join(missing)}")
+
+
+def _letters(args: Namespace) -> "DeadLetters":
+    from airflow_azureml.client.dead_letters import DeadLetters  # noqa: PLC0415  # not for every command of Airflow's
+
+    return DeadLetters(settings=hook_of(args.conn_id).settings, queue_url=args.queue_url)
+
+
+def _line(letter: DeadLetter) -> str:
+    text = " ".join(letter.content.split())
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return f"{letter.message_id or '(no id)'}\n  {letter.reason or 'put aside without its reason'}\n  {shown}"
+
+
+_QUEUE = Arg(("queue_url",), help="The queue that the messages came from: https://ACCOUNT.queue.core.windows.net/QUEUE")
+_IDS = Arg(("--id",), action="append", help="A message's id, as `list` shows it; repeatable")
+_ALL = Arg(("--all",), action="store_true", help="Take all of them")
+
+COMMAND = GroupCommand(
+    name="dead-letters",
+    help="Look at queue messages that were put aside, and settle them",
+    subcommands=(
+        ActionCommand(
+            name="list",
+            help="Show the first 32, each with its reason, and how many there are",
+            func=show,
+            args=(_QUEUE, CONNECTION),
+        ),
+        ActionCommand(
+            name="replay",
+            help="Put them back into the queue they came from",
+            func=replay,
+            args=(_QUEUE, _IDS, _ALL, CONNECTION),
+        ),
+        ActionCommand(name="drop", help="Delete them for good", func=drop, args=(_QUEUE, _IDS, _ALL, CONNECTION)),
+    ),
+)

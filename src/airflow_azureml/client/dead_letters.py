@@ -1,0 +1,103 @@
+"""Looking at messages that were put aside, and settling them."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.storage import Received, StorageQueue, async_storage_tokens
+from airflow_azureml.core.dead_letters import POISON, DeadLetter
+from airflow_azureml.core.workspace import is_loopback
+
+if TYPE_CHECKING:
+    from airflow_azureml.core.workspace import ConnectionSettings
+
+#: How long a message is kept from others while it is decided on. Seconds.
+HELD_S = 600
+
+
+@frozen(kw_only=True)
+class Aside:
+    """What lies in the queue of the refused.
+
+    Attributes:
+        count: About how many messages there are, those included that somebody holds just now.
+        first: The first of them that can be seen, at most 32.
+    """
+
+    count: int
+    first: tuple[DeadLetter, ...]
+
+
+@frozen(kw_only=True)
+class DeadLetters:
+    """The messages of one queue that were put aside.
+
+    Attributes:
+        settings: The connection whose identity is used; role Storage Queue Data Contributor.
+        queue_url: The queue that they came from.
+    """
+
+    settings: "ConnectionSettings"
+    queue_url: str
+
+    async def look(self) -> Aside:
+        """Look at the first, and take none.
+
+        Raises:
+            ConfigError: The URL names no queue.
+            RefusedError: The identity may not; or nothing was ever put aside, and there is no such queue.
+            UnavailableError: Storage does not answer.
+        """
+        async with self._opened() as (_, aside):
+            return Aside(count=await aside.length(), first=tuple(map(DeadLetter.of_text, await aside.peek())))
+
+    async def settle(self, wanted: Callable[[DeadLetter], bool], *, replay: bool) -> list[DeadLetter]:
+        """Take those that are wanted out of the queue of the refused.
+
+        A message is deleted only after it is back in its own queue; whatever dies in between, none is lost. One that is
+        refused again comes back here, and is left for the next time.
+
+        Args:
+            wanted: Chooses.
+            replay: Whether to put them back into the queue they came from; otherwise they are gone.
+
+        Returns:
+            Those that were taken.
+
+        Raises:
+            AzureMLError: See `look`; those that were taken before stay so.
+        """
+        taken: list[DeadLetter] = []
+        left: list[Received] = []
+        async with self._opened() as (queue, aside):
+            count, seen = await aside.length(), 0
+            try:
+                while seen < count and (page := await aside.receive(visibility_s=HELD_S)):
+                    for message in page:
+                        seen += 1
+                        letter = DeadLetter.of_text(message.text)
+                        if not wanted(letter):
+                            left.append(message)
+                            continue
+                        if replay:
+                            await queue.send(letter.content)
+                        await aside.delete(message)
+                        taken.append(letter)
+            finally:
+                for message in left:
+                    await aside.hold(message, visibility_s=0)
+        return taken
+
+    @contextlib.asynccontextmanager
+    async def _opened(self) -> AsyncIterator[tuple[StorageQueue, StorageQueue]]:
+        async with contextlib.AsyncExitStack() as opened:
+            proof, through = None, None
+            if not is_loopback(self.queue_url):
+                proof, through = async_storage_tokens(self.settings), proxies(self.settings)
+                opened.push_async_callback(proof.close)
+            queue = await opened.enter_async_context(StorageQueue(self.queue_url, proof, proxies=through))
+            aside = await opened.enter_async_context(StorageQueue(self.queue_url + POISON, proof, proxies=through))
+            yield queue, aside
