@@ -16,8 +16,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # npm writes this file last.
 AZURITE := tools/azurite/node_modules/.package-lock.json
+# PostgreSQL's drivers, which only `make chaos CASE=jobs` needs here.
+POSTGRES := $(VENV)/.postgres
 
 BENCH ?=
+CASE ?= arrivals
 SEED ?=
 TESTS ?=
 
@@ -53,8 +56,8 @@ bench: install ## Measure us against the peer, one JSON line each; BENCH=name fo
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: chaos
-chaos: install ## Kill processes at random moments and count what is left; SEED=n repeats a run
-	@$(BIN)/python -m demo.chaos $(SEED)
+chaos: install $(if $(filter jobs,$(CASE)),$(POSTGRES)) ## Kill processes at random moments; CASE=jobs: 200 jobs on PostgreSQL; SEED=n repeats a run
+	@$(BIN)/python -m demo.chaos --case $(CASE) $(SEED)
 
 .PHONY: install
 install: environment azurite ## Install everything into this folder
@@ -95,6 +98,10 @@ $(BIN)/uv: | $(BIN)/python
 $(VENV)/.ready: constraints.txt pyproject.toml emulator/pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --require-hashes -r constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e . -e emulator
+	@touch $@
+
+$(POSTGRES): tools/docker/postgres.txt $(VENV)/.ready
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --require-hashes -r tools/docker/postgres.txt
 	@touch $@
 
 $(AZURITE): tools/azurite/package.json tools/azurite/package-lock.json

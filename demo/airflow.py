@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import ChainMap
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -50,12 +51,19 @@ class Airflow:
         dags: The folder with the DAG files.
         environment: What the parts and the tasks find in their environment beside Airflow's own settings.
         db: SQLAlchemy's address of a database; empty for an SQLite file in `folder`.
+        triggerers: How many; the parts after the first are ``triggerer-2`` and so on.
     """
 
     PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
     def __init__(
-        self, folder: Path, *, dags: Path = ROOT / "dags", environment: Mapping[str, str] | None = None, db: str = ""
+        self,
+        folder: Path,
+        *,
+        dags: Path = ROOT / "dags",
+        environment: Mapping[str, str] | None = None,
+        db: str = "",
+        triggerers: int = 1,
     ) -> None:
         self.folder = folder.resolve()
         self.db = db
@@ -76,17 +84,24 @@ class Airflow:
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
         }
         self.environment = own_environment({**settings, **(environment or {})})
-        self.children = {part: self._child(part) for part in self.PARTS}
+        self.parts = (*self.PARTS, *(f"triggerer-{number}" for number in range(2, triggerers + 1)))
+        self.children = {part: self._child(part) for part in self.parts}
         self._client = self._new_client()
 
     def _new_client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def _child(self, part: str) -> Child:
+        command = part
+        environment: Mapping[str, str] = self.environment
+        if part not in self.PARTS:
+            (port,) = free_ports(1)
+            command = "triggerer"
+            environment = ChainMap({"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(port)}, self.environment)
         return Child(
             name=f"Airflow's {part}",
-            command=[sys.executable, "-m", "airflow", part],
-            environment=self.environment,
+            command=[sys.executable, "-m", "airflow", command],
+            environment=environment,
             log=self.folder / "parts" / f"{part}.log",
         )
 
@@ -133,12 +148,12 @@ class Airflow:
             partial.replace(template)
 
     def start(self, *parts: str) -> Self:
-        """Start these parts, or all four, and wait until Airflow calls them healthy.
+        """Start these parts, or all, and wait until Airflow calls them healthy.
 
         Raises:
             StartError: One ended, or is not healthy after two minutes.
         """
-        chosen = parts or self.PARTS
+        chosen = parts or self.parts
         if self.db == "" and not (self.folder / "airflow.db").exists():
             self.migrate()
         since = time.time()
@@ -159,7 +174,7 @@ class Airflow:
             return False
         if part == "api-server":
             return True
-        name = part.replace("-", "_")
+        name = part.replace("-", "_") if part in self.PARTS else "triggerer"
         seen = health.get(name) or {}
         beat = seen.get(f"latest_{name}_heartbeat") or ""
         return seen.get("status") == "healthy" and _seconds(beat) >= since

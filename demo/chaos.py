@@ -1,7 +1,8 @@
-"""Kill Airflow's triggerer and scheduler at random moments while blobs arrive, and count what became of each blob.
+"""Kill Airflow's processes at random moments, and count what became of it: of blobs that arrive, or of jobs.
 
-    python -m demo.chaos [SEED]
+    python -m demo.chaos [--case arrivals | --case jobs] [SEED]
 
+``jobs`` is described in `demo.chaos_jobs`; what follows is ``arrivals``, in which the triggerer and the scheduler die.
 The last line is one JSON object; the exit code is 1 when a blob version has not exactly one completed job and one
 predictions file. The same seed gives the same files, kills and pauses (not the same interleaving: the processes are
 real).
@@ -21,6 +22,7 @@ import attrs
 from azure.storage.blob import BlobServiceClient
 from rich.console import Console
 
+from demo import chaos_jobs
 from demo.azure import ROOT
 from demo.evidence import Look, Version, Witness, faults
 from demo.patients import PatientFile, whole
@@ -122,10 +124,18 @@ def figures(seed: int, look: Look, wanted: dict[Version, PatientFile], wrong: li
 
 
 def main() -> int:
-    """Run it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m demo.chaos", description="Kill processes while blobs arrive.")
+    """Run one of the cases; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m demo.chaos", description="Kill processes at random moments.")
     parser.add_argument("seed", nargs="?", type=int, default=random.SystemRandom().randrange(10_000))
-    seed = parser.parse_args().seed
+    parser.add_argument("--case", choices=("arrivals", "jobs"), default="arrivals")
+    asked = parser.parse_args()
+    if asked.case == "jobs":
+        return chaos_jobs.run(asked.seed, Console(highlight=False, soft_wrap=True, stderr=True))
+    return arrivals(asked.seed)
+
+
+def arrivals(seed: int) -> int:
+    """Kill while blobs arrive; returns the exit code."""
     folder = ROOT / ".run" / f"chaos-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     show = Show("", console=Console(highlight=False, soft_wrap=True, stderr=True))

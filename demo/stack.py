@@ -49,6 +49,8 @@ class Stack:
         dags: The folder with the DAG files.
         db: SQLAlchemy's address of Airflow's database; empty for SQLite.
         event_queues: See `Emulator`.
+        emulator_arguments: Likewise.
+        triggerers: See `Airflow`.
         environment: More settings of Airflow's.
         template: See `Airflow.migrate`.
     """
@@ -57,6 +59,8 @@ class Stack:
     dags: Path = ROOT / "dags"
     db: str = ""
     event_queues: Sequence[str] = (f"{ARRIVALS_QUEUE}:{INCOMING}",)
+    emulator_arguments: Sequence[str] = ()
+    triggerers: int = 1
     environment: Mapping[str, str] = attrs.field(factory=dict)
     template: Path | None = attrs.field(factory=default_template)
     azurite: Azurite = attrs.field(init=False)
@@ -68,8 +72,19 @@ class Stack:
     def __attrs_post_init__(self) -> None:
         self.folder = self.folder.resolve()
         self.azurite = Azurite(self.folder / "azurite")
-        self.emulator = Emulator(self.folder / "emulator", self.azurite, event_queues=self.event_queues)
-        self.airflow = Airflow(self.folder / "airflow", dags=self.dags, environment=self.environment, db=self.db)
+        self.emulator = Emulator(
+            self.folder / "emulator",
+            self.azurite,
+            event_queues=self.event_queues,
+            arguments=self.emulator_arguments,
+        )
+        self.airflow = Airflow(
+            self.folder / "airflow",
+            dags=self.dags,
+            environment=self.environment,
+            db=self.db,
+            triggerers=self.triggerers,
+        )
 
     def start(self) -> Self:
         """Start all three; Airflow's database is made while the others start.
