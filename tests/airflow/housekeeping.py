@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from attrs import frozen
 
-from airflow_azureml.core.jobs import ATTEMPT_PROPERTY, KEY_PROPERTY, OWNER_PROPERTY, JobKey
-from airflow_azureml.core.orphans import Owner
+from airflow_azureml.core.jobs import ATTEMPT_PROPERTY, INSTANCE_PROPERTY, KEY_PROPERTY, OWNER_PROPERTY, JobKey
+from airflow_azureml.core.orphans import Owner, instance_of
 from azureml_emulator.tokens import issue
 from demo.azure import WORKSPACE_ID
 from demo.processes import wait_until
@@ -48,18 +48,25 @@ class Workspace:
         assert answer.status_code == expect if expect else answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    def job(self, command: str, *, name: str = "", owner: str = "", key: str = "") -> str:
+    @property
+    def instance(self) -> str:
+        """What the running Airflow calls itself on its jobs."""
+        return instance_of(configured="", base_url=self.small.airflow.url)
+
+    def job(self, command: str, *, name: str = "", owner: str = "", key: str = "", instance: str = "") -> str:
         """Start a job, as if the task of this owner had, and return its name."""
         name = name or f"job-{uuid.uuid4().hex[:12]}"
-        properties = {OWNER_PROPERTY: owner, KEY_PROPERTY: key, ATTEMPT_PROPERTY: "1"} if owner else {}
+        whose = {OWNER_PROPERTY: owner, KEY_PROPERTY: key, ATTEMPT_PROPERTY: "1", INSTANCE_PROPERTY: instance}
+        properties = whose if owner else {}
         spec = {"jobType": "Command", "command": command, "environmentId": "azureml:any:1"}
         self.call("PUT", f"jobs/{name}", {"properties": {**spec, "experimentName": "others", "properties": properties}})
         return name
 
-    def owned(self, owner: str, *, key: str = "") -> str:
+    def owned(self, owner: str, *, key: str = "", instance: str = "") -> str:
         """Start a job of five minutes, as an owner has submitted it, with the owner's own key unless given another."""
         read = Owner.parse(owner)
-        return self.job("sleep 300", owner=owner, key=key or (read.key.digest if read else "0" * 32))
+        digest = key or (read.key.digest if read else "0" * 32)
+        return self.job("sleep 300", owner=owner, key=digest, instance=instance or self.instance)
 
     def status(self, job: str) -> str:
         """Look at a job."""

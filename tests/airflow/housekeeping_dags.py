@@ -64,6 +64,10 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "orphans": (AzureMLCancelOrphansOperator, {"older_than": timedelta(0)}),
     "orphans_old": (AzureMLCancelOrphansOperator, {"older_than": timedelta(days=1), "dry_run": False}),
     "orphans_cancel": (AzureMLCancelOrphansOperator, {"older_than": timedelta(0), "dry_run": False}),
+    "orphans_left": (
+        AzureMLCancelOrphansOperator,
+        {"older_than": timedelta(0), "dry_run": False, "include_left": True},
+    ),
 }
 for kind, (operator, options) in KINDS.items():
     with DAG(f"small_{kind}", schedule=None, is_paused_upon_creation=False) as dag:

@@ -151,16 +151,37 @@ def test_a_dry_run_names_the_orphan_and_cancels_nothing(small: Small, workspace:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_job_left_by_a_task_that_has_ended_is_cancelled(small: Small) -> None:
+def test_a_job_left_by_a_task_that_has_ended_is_shown_and_cancelled_only_if_told_to(small: Small) -> None:
     left = small.begin("leaving", seconds=300)
     small.until_watched(left)
     (job,) = small.jobs(left)
     small.airflow.call("PATCH", f"/api/v2/dags/{left[0]}/dagRuns/{left[1]}/taskInstances/run", {"new_state": "success"})
-    run = small.begin("orphans_cancel")
+    shown = small.begin("orphans_cancel")
+    assert small.until(shown)["state"] == "success", small.log(shown)
+    line = _line(small, shown, job["name"])
+    run = small.begin("orphans_left")
 
     assert small.until(run)["state"] == "success", small.log(run)
+    assert line.startswith("kept")
+    assert line.endswith("its task has ended: success, and it was to be left (on_kill_action='leave')")
     small.until_jobs(left, "Canceled")
     assert f"Asked Azure ML to cancel job {job['name']}: its task has ended: success" in small.log(run)
+
+
+def test_the_jobs_of_another_airflow_are_counted_and_not_judged(
+    small: Small, workspace: Workspace, tidy: list[str]
+) -> None:
+    owner = "small_plain/manual__gone/run/-1/1"
+    theirs, ours = workspace.owned(owner, instance="another"), workspace.owned(owner)
+    tidy += [theirs, ours]
+    run = small.begin("orphans_left")
+
+    assert small.until(run)["state"] == "success", small.log(run)
+    workspace.until_status(ours, "Canceled")
+    assert workspace.status(theirs) in LIVE
+    assert theirs not in small.log(run)
+    assert small.xcom(run)["others"] >= 1
+    assert f"live jobs are of other Airflow instances than this one ({workspace.instance})" in small.log(run)
 
 
 def test_a_job_whose_run_was_deleted_is_cancelled(small: Small, workspace: Workspace) -> None:
@@ -171,7 +192,7 @@ def test_a_job_whose_run_was_deleted_is_cancelled(small: Small, workspace: Works
     small.airflow.call("PATCH", f"{url}/taskInstances/run", {"new_state": "success"})
     assert wait_until(lambda: small.airflow.get(url)["state"] == "success", deadline_s=60)
     small.airflow.call("DELETE", url)
-    run = small.begin("orphans_cancel")
+    run = small.begin("orphans_left")
 
     assert small.until(run)["state"] == "success", small.log(run)
     workspace.until_status(job["name"], "Canceled")

@@ -69,27 +69,6 @@ def test_a_failed_job_fails_the_task_with_the_jobs_own_words_and_a_retry_is_a_ne
     assert small.emulator.http in told
 
 
-def test_marking_a_waiting_task_as_failed_cancels_its_job(small: Small) -> None:
-    run = small.begin("plain", word="marked", seconds=300)
-    small.until_watched(run)
-
-    small.airflow.call("PATCH", f"/api/v2/dags/{run[0]}/dagRuns/{run[1]}/taskInstances/run", {"new_state": "failed"})
-
-    small.until_jobs(run, "Canceled")
-
-
-def test_marking_a_waiting_task_as_succeeded_cancels_its_job_unless_told_to_leave_it(small: Small) -> None:
-    run, left = small.begin("plain", seconds=300), small.begin("leaving", seconds=8)
-    for each in (run, left):
-        small.until_watched(each)
-        small.airflow.call(
-            "PATCH", f"/api/v2/dags/{each[0]}/dagRuns/{each[1]}/taskInstances/run", {"new_state": "success"}
-        )
-
-    small.until_jobs(run, "Canceled")
-    small.until_jobs(left, "Completed")
-
-
 def test_clearing_a_waiting_task_ends_its_job_before_a_new_one_starts(small: Small) -> None:
     run = small.begin("plain", word="cleared", seconds=12)
     small.until_watched(run)

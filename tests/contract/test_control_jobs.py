@@ -16,6 +16,7 @@ from tests.contract.controlled import (
     frozen_client,
     history,
     new_name,
+    scripted_endpoint,
     start,
     status,
 )
@@ -157,6 +158,21 @@ def test_a_job_with_a_wrong_script_is_refused(client: httpx.Client, name: str, s
     assert answer.status_code == 400
     assert sentence in answer.json()["error"]["message"]
     assert client.get(f"{ARM_ID}/jobs/{name}").status_code == 404
+
+
+def test_a_pipeline_jobs_setting_names_its_script_unless_a_property_does(client: httpx.Client, name: str) -> None:
+    scripted_endpoint(client)
+    step = {"type": "command", "componentId": f"{ARM_ID}/components/one/versions/1"}
+    job = {"jobType": "Pipeline", "jobs": {"one": step}, "settings": {"emulator.script": '[["Paused", 1]]'}}
+    named = {**job, "properties": {"emulator.script": '[["Queued", 1]]'}}
+
+    answers = [
+        client.put(f"{ARM_ID}/jobs/{each}", json={"properties": body}).status_code
+        for each, body in ((name, job), (f"{name}-named", named))
+    ]
+
+    assert answers == [201, 201]
+    assert [status(client, name), status(client, f"{name}-named")] == ["Paused", "Queued"]
 
 
 def test_a_scripted_job_is_put_twice_but_exists_once(client: httpx.Client, name: str) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,16 @@ SUBSCRIPTION, GROUP, NAME = WORKSPACE.split("/")
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def emulator(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A workspace that nobody else has touched."""
+    made = Emulator(tmp_path_factory.mktemp("sdk-emulator") / "state", *azurite)
+    made.start("--log-level", "debug")
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
 def story(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tell(emulator, "sdk_story.py", tmp_path_factory.mktemp("sdk"), patience_s=360)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,17 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_azureml.core.jobs import KEY_PROPERTY, OWNER_PROPERTY, PHASE_OF_STATUS, JobKey, JobSnapshot, Phase
+from airflow_azureml.core.jobs import (
+    INSTANCE_PROPERTY,
+    KEY_PROPERTY,
+    LEAVE,
+    ON_KILL_PROPERTY,
+    OWNER_PROPERTY,
+    PHASE_OF_STATUS,
+    JobKey,
+    JobSnapshot,
+    Phase,
+)
 from airflow_azureml.core.orphans import (
     LIVING,
     OVER,
@@ -19,13 +30,16 @@ from airflow_azureml.core.orphans import (
     Owner,
     Rules,
     Verdict,
+    instance_of,
     judge,
     reason_to_keep,
     table,
 )
+from airflow_azureml.core.pipelines import Invocation
+from airflow_azureml.core.published import Assignments
 from airflow_azureml.core.workspace import Workspace
-from airflow_azureml.errors import ProtocolError
-from airflow_azureml.wire import orphans
+from airflow_azureml.errors import ConfigError, ProtocolError
+from airflow_azureml.wire import endpoints, named, orphans, published
 from tests.unit.provider.conversation import Talk, answer
 
 NOW = 1_800_000_000.0
@@ -35,9 +49,14 @@ WORKSPACE = Workspace(subscription_id="s", resource_group="g", name="w")
 
 
 def _job(
-    owner: str = "d/r/t/-1/1", *, status: str = "Running", key: str = OWNER.key.digest, age_s: float | None = 3600
+    owner: str = "d/r/t/-1/1",
+    *,
+    status: str = "Running",
+    key: str = OWNER.key.digest,
+    age_s: float | None = 3600,
+    marks: Mapping[str, str] | None = None,
 ) -> OwnedJob:
-    job = JobSnapshot(name="j", status=status, properties={OWNER_PROPERTY: owner, KEY_PROPERTY: key})
+    job = JobSnapshot(name="j", status=status, properties={OWNER_PROPERTY: owner, KEY_PROPERTY: key, **(marks or {})})
     return OwnedJob(job=job, owner_text=owner, created_at=None if age_s is None else NOW - age_s)
 
 
@@ -104,6 +123,58 @@ def test_some_jobs_are_kept_whatever_airflow_says(owned: OwnedJob, why: str) -> 
     assert _is_orphan(owned, Answer(found=False), rules) is not bool(why)
 
 
+def test_a_job_that_was_to_be_left_is_shown_and_kept_unless_told_otherwise() -> None:
+    left, over = _job(marks={ON_KILL_PROPERTY: LEAVE}), Answer(found=True, state="failed")
+    finding = judge(left, over, now=NOW, rules=RULES)
+
+    assert finding.verdict is Verdict.KEPT
+    assert finding.why == "its task has ended: failed, and it was to be left (on_kill_action='leave')"
+    assert _is_orphan(left, over, evolve(RULES, include_left=True))
+    assert not _is_orphan(left, Answer(found=True, state="running"), evolve(RULES, include_left=True))
+
+
+def test_a_job_says_which_airflow_it_is_of() -> None:
+    assert (_job(marks={INSTANCE_PROPERTY: "staging"}).instance, _job().instance) == ("staging", "")
+
+
+@pytest.mark.parametrize("name", ["staging", "team-a.prod_2", "7"])
+def test_an_airflow_has_the_name_that_it_was_given(name: str) -> None:
+    assert instance_of(configured=name, base_url="https://airflow.example") == name
+
+
+def test_an_airflow_without_a_name_is_told_by_its_address_however_that_is_spelt() -> None:
+    spelt = ["https://airflow.example", "https://airflow.example/", " https://Airflow.example "]
+    names = {instance_of(configured="", base_url=each) for each in spelt}
+
+    assert len(names) == 1
+    assert names.isdisjoint({instance_of(configured="", base_url="https://airflow.example/staging"), ""})
+    assert "airflow.example" not in names.pop()
+    assert instance_of(configured="", base_url="") == ""
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 64, "-", "a/b", "\n"])
+def test_a_name_that_a_jobs_property_should_not_hold_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"\[azureml\] instance is .* at most 63"):
+        instance_of(configured=name, base_url="")
+
+
+MARKS = {INSTANCE_PROPERTY: "staging", ON_KILL_PROPERTY: LEAVE}
+
+
+def test_what_a_job_says_of_its_task_is_among_its_properties_whatever_runs_it() -> None:
+    key = OWNER.key
+    made = answer(201, {"name": "j", "properties": {"status": "NotStarted"}})
+    talk = Talk()
+    talk.hold(named.put(WORKSPACE, key, 1, {"properties": {"own": "1"}}, owner="o", besides=MARKS), [made])
+    whose: dict[str, Any] = {"key": key, "attempt": 1, "owner": "o", "besides": MARKS}
+    invoked = endpoints.Submission(invocation=Invocation(inputs={}, outputs={}), **whose).to_wire()
+    v1 = published.Submission(assignments=Assignments(), experiment="e", **whose).to_wire()
+
+    assert talk.asked[0].json["properties"]["properties"].items() >= {"own": "1", OWNER_PROPERTY: "o", **MARKS}.items()
+    assert invoked["properties"]["properties"].items() >= {OWNER_PROPERTY: "o", **MARKS}.items()
+    assert v1["Properties"].items() >= {OWNER_PROPERTY: "o", **MARKS}.items()
+
+
 answers = st.builds(
     Answer,
     dag_known=st.booleans(),
@@ -118,14 +189,18 @@ owned_jobs = st.builds(
     status=st.sampled_from([*PHASE_OF_STATUS, "Tomorrow"]),
     key=st.sampled_from([OWNER.key.digest, "another", ""]),
     age_s=st.sampled_from([None, 0.0, 599.0, 600.0, 1e6]),
+    marks=st.sampled_from([{}, {ON_KILL_PROPERTY: LEAVE}]),
 )
 
 
-@given(owned=owned_jobs, seen=st.none() | answers, unknown_dags=st.booleans())
-def test_an_orphan_is_certain_of_everything(owned: OwnedJob, seen: Answer | None, unknown_dags: bool) -> None:
-    if not _is_orphan(owned, seen, evolve(RULES, unknown_dags=unknown_dags)):
+@given(owned=owned_jobs, seen=st.none() | answers, unknown_dags=st.booleans(), include_left=st.booleans())
+def test_an_orphan_is_certain_of_everything(
+    owned: OwnedJob, seen: Answer | None, unknown_dags: bool, include_left: bool
+) -> None:
+    if not _is_orphan(owned, seen, evolve(RULES, unknown_dags=unknown_dags, include_left=include_left)):
         return
 
+    assert include_left or not owned.is_left_on_purpose
     assert owned.owner is not None
     assert owned.created_at is not None
     assert NOW - owned.created_at >= RULES.older_than_s

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from attrs import define, field
@@ -22,6 +23,7 @@ class World:
         latency_s: What each request takes.
         sent: When each request was sent.
         late: How late each look came, in seconds after it fell due.
+        looks: Whose each look was, when it fell due, and when it came.
     """
 
     plan: PollPlan
@@ -33,6 +35,7 @@ class World:
     pages: int = 0
     most_under_way: int = 0
     late: list[float] = field(factory=list)
+    looks: list[tuple[str, float, float]] = field(factory=list)
     read_singly: list[str] = field(factory=list)
     again: dict[str, float] = field(factory=dict)
     _due: dict[str, float] = field(factory=dict)
@@ -76,6 +79,7 @@ class World:
             seen = self.plan.page_read(self.now, shown, link=str(start + self.page_size) if more else "")
         for name in seen:
             self.late.append(self.now - self._due[name])
+            self.looks.append((name, self._due[name], self.now))
             self._ask(name, self.now + self.again[name])
 
 
@@ -117,6 +121,26 @@ def test_nobody_starves(world: World) -> None:
     assert max(world.late) <= bound_s
     overdue = [world.now - world._due[name] for name in world.again]
     assert max(overdue) <= bound_s
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_the_looks_are_shared_fairly(world: World) -> None:
+    world.listed.clear()
+    world.run(120)
+
+    for name, due_at, at in world.looks:
+        others = Counter(other for other, _, then in world.looks if other != name and due_at < then < at)
+        assert all(count == 1 for count in others.values()), "somebody had a second turn before the first of another"
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_nobody_waits_for_more_requests_than_stated(world: World) -> None:
+    world.run(120)
+
+    for _, due_at, at in world.looks:
+        assert sum(due_at <= sent < at for sent in world.sent) <= 5 * len(world.again) + 20
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,8 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from airflow_azureml.client.targets import TargetMemory
+from airflow_azureml.core.clouds import Cloud
 from airflow_azureml.core.pipelines import BatchEndpoint, Declared, Interface, Target
 from airflow_azureml.core.workspace import ConnectionSettings, Workspace
 
@@ -39,6 +41,13 @@ def test_every_workspace_deployment_and_identity_has_its_own(memory: TargetMemor
     assert memory.recall(other, PIPELINE) is None
     assert memory.recall(who, PIPELINE) is None
     assert memory.recall(SETTINGS, BatchEndpoint("scoring")) is None
+
+
+def test_a_workspace_reached_through_one_address_in_two_clouds_has_two(memory: TargetMemory) -> None:
+    memory.keep(SETTINGS, PIPELINE, TARGET)
+
+    assert memory.recall(evolve(SETTINGS, cloud=Cloud.CHINA), PIPELINE) is None
+    assert memory.recall(evolve(SETTINGS, cloud=Cloud.PUBLIC), PIPELINE) == TARGET
 
 
 def test_an_old_description_is_not_believed(memory: TargetMemory) -> None:

@@ -146,6 +146,8 @@ def test_an_error_has_the_cause_that_it_proves_and_no_other(error: BaseException
 def test_a_refusal_for_want_of_quota_may_pass_and_others_may_not() -> None:
     assert may_pass(RefusedError("Submit", status=400, code="UserError/JobNodeCountExceedsCoreQuota"))
     assert may_pass(UnavailableError("Submit", status=503))
+    assert may_pass(RefusedError("Submit", status=401, code="ExpiredAuthenticationToken"))
+    assert not may_pass(RefusedError("Submit", status=401, code="InvalidAuthenticationToken"))
     assert not may_pass(RefusedError("Submit", status=400, code="UserError"))
 
 

@@ -125,15 +125,15 @@ def test_an_endpoint_without_a_default_deployment_is_told_before_anything_is_pos
         Talk().hold(endpoints.describe(WORKSPACE, BatchEndpoint("e")), [*plane, bare])
 
 
-def test_a_deployment_of_a_model_is_no_pipeline() -> None:
+def test_a_deployment_of_neither_pipeline_nor_model_cannot_be_run() -> None:
     answers = [
         answer(200, {"properties": {"discoveryUrl": "https://x/d"}}),
         answer(200, {"api": "https://x/"}),
         answer(200, {"properties": {"defaults": {"deploymentName": "m"}}}),
-        answer(200, {"properties": {"model": {"assetId": "m"}}}),
+        answer(200, {"properties": {}}),
     ]
 
-    with pytest.raises(ConfigError, match="Deployment m of batch endpoint e serves no pipeline component"):
+    with pytest.raises(ConfigError, match="Deployment m of batch endpoint e serves neither a pipeline component nor"):
         Talk().hold(endpoints.describe(WORKSPACE, BatchEndpoint("e")), answers)
 
 

@@ -1,0 +1,110 @@
+"""Messages that were put aside, in Azurite's queues."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from azure.storage.queue import QueueClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_azureml.client.dead_letters import DeadLetters
+from airflow_azureml.core.dead_letters import POISON, DeadLetter
+from airflow_azureml.core.workspace import ConnectionSettings
+from airflow_azureml.errors import RefusedError
+from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
+
+SETTINGS = ConnectionSettings.parse(
+    {
+        "subscription_id": "00000000-0000-0000-0000-000000000001",
+        "resource_group": "local",
+        "workspace": "local",
+        "authentication": "emulator",
+        "endpoint": "http://127.0.0.1:1",
+    },
+    conn_id="test",
+)
+
+
+class Queues:
+    """A queue, and that of the messages it refused."""
+
+    def __init__(self, azurite: Azurite) -> None:
+        self.url = f"{azurite.queue_url}/{ACCOUNT}/q{uuid.uuid4().hex[:12]}"
+        key = {"account_name": ACCOUNT, "account_key": ACCOUNT_KEY}
+        self.own = QueueClient.from_queue_url(self.url, credential=key)
+        self.aside = QueueClient.from_queue_url(self.url + POISON, credential=key)
+        self.own.create_queue()
+        self.letters = DeadLetters(settings=SETTINGS, queue_url=self.url)
+
+    def refuse(self, *names: str) -> None:
+        for name in names:
+            letter = DeadLetter(message_id=name, reason="no JSON", deliveries=1, content=f"text of {name}")
+            self.aside.send_message(letter.to_text())
+
+    def texts(self) -> list[str]:
+        return [message.content for message in self.own.peek_messages(max_messages=32)]
+
+
+@pytest.fixture
+def queues(azurite: Azurite) -> Iterator[Queues]:
+    made = Queues(azurite)
+    made.aside.create_queue()
+    yield made
+    made.own.delete_queue()
+    made.aside.delete_queue()
+
+
+@given(st.builds(DeadLetter, message_id=st.text(), reason=st.text(), deliveries=st.integers(0), content=st.text()))
+def test_what_is_put_aside_is_read_as_it_was(letter: DeadLetter) -> None:
+    assert DeadLetter.of_text(letter.to_text()) == letter
+
+
+@given(st.text() | st.sampled_from(['{"reason": "x"}', "[]", "1", '{"content": 1}', "[" * 100_000]))
+def test_whatever_else_lies_there_is_a_content_without_a_reason(text: str) -> None:
+    letter = DeadLetter.of_text(text)
+
+    assert (letter.content, letter.reason, letter.message_id) == (text, "", "")
+
+
+@pytest.mark.anyio
+async def test_looking_takes_nothing(queues: Queues) -> None:
+    queues.refuse("one", "two")
+
+    first, again = await queues.letters.look(), await queues.letters.look()
+    assert first == again
+    assert first.count == 2
+    assert [(letter.message_id, letter.reason) for letter in first.first] == [("one", "no JSON"), ("two", "no JSON")]
+
+
+@pytest.mark.anyio
+async def test_what_is_replayed_is_in_its_queue_again_as_it_came_and_the_others_stay(queues: Queues) -> None:
+    queues.refuse(*(f"m{number}" for number in range(40)))
+
+    taken = await queues.letters.settle(lambda letter: letter.message_id in {"m3", "m39"}, replay=True)
+
+    assert [letter.message_id for letter in taken] == ["m3", "m39"]
+    assert queues.texts() == ["text of m3", "text of m39"]
+    assert len(list(queues.aside.receive_messages(messages_per_page=32))) == 38
+
+
+@pytest.mark.anyio
+async def test_what_is_dropped_is_gone(queues: Queues) -> None:
+    queues.refuse("one", "two")
+    queues.aside.send_message("too large for its reason")
+
+    taken = await queues.letters.settle(lambda letter: letter.message_id != "two", replay=False)
+
+    assert [letter.content for letter in taken] == ["text of one", "too large for its reason"]
+    assert queues.texts() == []
+    assert [letter.message_id for letter in (await queues.letters.look()).first] == ["two"]
+
+
+@pytest.mark.anyio
+async def test_a_queue_that_never_refused_anything_is_told_of(azurite: Azurite) -> None:
+    queues = Queues(azurite)
+
+    with pytest.raises(RefusedError, match=r"Count the messages of queue .*-poison: 404 QueueNotFound"):
+        await queues.letters.look()
