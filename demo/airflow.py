@@ -105,6 +105,10 @@ class Airflow:
             log=self.folder / "parts" / f"{part}.log",
         )
 
+    def another_triggerer(self) -> Child:
+        """Make one more triggerer, which is the caller's to start and to end."""
+        return self._child("triggerer-beside")
+
     def tell(self, environment: Mapping[str, str]) -> None:
         """Add to the environment of the parts that are started from now on."""
         self.environment.update(environment)

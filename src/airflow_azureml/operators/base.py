@@ -17,11 +17,10 @@ from airflow.sdk.exceptions import (
 
 from airflow_azureml.core.following import Follow, Following
 from airflow_azureml.core.jobs import JobSnapshot, Phase, Stage, StopFirst
-from airflow_azureml.core.reports import ON_REUSE, Report
+from airflow_azureml.core.reports import Report
 from airflow_azureml.core.triage import cause_of, may_pass
 from airflow_azureml.core.waiting import (
     ERROR_OF_LIMIT,
-    STAGES,
     Fate,
     History,
     Limit,
@@ -35,7 +34,6 @@ from airflow_azureml.core.workspace import ConnectionSettings, Workspace
 from airflow_azureml.errors import (
     AzureMLError,
     CancelTimeoutError,
-    ConfigError,
     JobCanceledError,
     JobError,
     StaleResultError,
@@ -43,6 +41,8 @@ from airflow_azureml.errors import (
 )
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.links import JOB_URL_KEY, AzureMLJobLink
+from airflow_azureml.operators.kills import comes_again
+from airflow_azureml.operators.options import check_options
 from airflow_azureml.operators.start import SupersededError
 from airflow_azureml.operators.tries import recall, remember
 from airflow_azureml.triggers.job import TOLD_STEPS, BlockingFollower, JobTrigger, event_of, limit_of
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 #: How long a job that is being cancelled may take to end before the task fails. Seconds.
 STOPPING_LIMIT_S = 15 * 60.0
-ON_KILL_ACTIONS = ("cancel", "leave")
 #: Of how many steps of a completed job the log tells, where it did not tell of them meanwhile.
 STEPS_TOLD = 100
 
@@ -117,8 +116,10 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         self.follow = follow
         # What a kill, which comes at any moment, has to know and to leave behind.
         self._live_job = ""
+        self._ti: Any = None
         self._connection: ConnectionSettings | None = None
         self._killed = False
+        self._comes_again: bool | None = None
 
     @abc.abstractmethod
     def find_or_start(
@@ -135,7 +136,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         try:
             settings = self._connection = AzureMLHook(self.conn_id).settings
             with AzureMLHook.open(settings) as client:
-                self._check_options()
+                check_options(self)
                 found = self.find_or_start(context, client, settings)
         except SupersededError as error:
             raise AirflowSkipException(str(error)) from error
@@ -201,11 +202,11 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         """
         self._killed = True
         if self._live_job:
-            self._cancel(self._live_job)
+            self._end_killed(self._live_job)
 
     def _wait(self, context: "Context", job: JobSnapshot) -> Any:
         """Wait for a job that is ours; one that has ended already is judged at once."""
-        self._live_job = job.name
+        self._hold(context, job.name)
         self._raise_if_killed(context, job.name)
         context["ti"].xcom_push(key=JOB_URL_KEY, value=job.studio_url)
         remember(context, Stage.HELD, job.name)
@@ -217,6 +218,10 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         self._raise_if_killed(context, job.name)
         self.defer(trigger=self._trigger(job, self._policy()), method_name="finish")
         return None
+
+    def _hold(self, context: "Context", job_name: str) -> None:
+        """Let a kill know which job it is about."""
+        self._ti, self._live_job = context["ti"], job_name
 
     def _wait_again(self, context: "Context", job_name: str, *, anew: bool) -> Any:
         """Wait for this task's job; `anew` where it only has to end so that the task can begin again."""
@@ -230,7 +235,7 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
 
     def _wait_for_end(self, context: "Context", job: JobSnapshot) -> Any:
         """Wait until a job that is being cancelled has ended, and then begin again."""
-        self._live_job = job.name
+        self._hold(context, job.name)
         remember(context, Stage.STOPPING, job.name)
         limit = (self.phase_timeouts or {}).get(Limit.CANCEL)
         limit_s = limit.total_seconds() if limit else STOPPING_LIMIT_S
@@ -317,10 +322,19 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
         except AzureMLError as error:
             self.log.error("Job %s could NOT be cancelled and may go on: %s", job_name, error)  # noqa: TRY400  # the sentence says it all
 
+    def _end_killed(self, job_name: str) -> None:
+        """Cancel the job of a task that is killed, unless another try is to adopt it; that is decided once."""
+        if self._comes_again is None:
+            self._comes_again = comes_again(self._ti)
+        if self._comes_again:
+            self.log.warning("Nobody ended this task; job %s goes on, and the next try adopts it", job_name)
+        else:
+            self._cancel(job_name)
+
     def _raise_if_killed(self, context: "Context", job_name: str) -> None:
         if self._killed:
-            self._cancel(job_name)
-            if self.on_kill_action == "cancel":
+            self._end_killed(job_name)
+            if not self._comes_again and self.on_kill_action == "cancel":
                 remember(context, Stage.STOPPING, job_name)
             # Who was killed by a person is not retried anyway; a worker that was shut down is.
             raise AirflowException(f"The task was killed; what was done to its job {job_name} stands above.")
@@ -362,23 +376,6 @@ class AzureMLWaitingOperator(BaseOperator, abc.ABC):
             on_kill_action=self.on_kill_action,
             follow=self.follow,
         )
-
-    def _check_options(self) -> None:
-        if self.on_kill_action not in ON_KILL_ACTIONS:
-            raise ConfigError(f"on_kill_action is {self.on_kill_action!r}; it must be one of {ON_KILL_ACTIONS}.")
-        wrong = sorted(set(self.phase_timeouts or {}) - set(STAGES))
-        if wrong:
-            raise ConfigError(f"phase_timeouts names {', '.join(wrong)}; the phases are {', '.join(STAGES)}.")
-        for limit, action in (self.on_timeout or {}).items():
-            if limit not in set(Limit) or action not in set(OnLimit):
-                raise ConfigError(
-                    f"on_timeout says {limit!r}: {action!r}; limits are {', '.join(Limit)}, and what may become of the"
-                    f" job is {', '.join(OnLimit)}."
-                )
-        if self.on_reuse not in ON_REUSE:
-            raise ConfigError(f"on_reuse is {self.on_reuse!r}; it must be one of {ON_REUSE}.")
-        if self.follow not in set(Follow):
-            raise ConfigError(f"follow is {self.follow!r}; it must be one of {', '.join(Follow)}.")
 
     def _policy(self) -> WaitPolicy:
         limits = [limit for limit in (self.timeout, self.execution_timeout) if limit is not None]
