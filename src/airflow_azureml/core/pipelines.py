@@ -178,7 +178,7 @@ class Invocation:
         bound_inputs, bound_outputs = {}, {}
         for name in sorted(set(inputs) & set(interface.inputs)):
             if inputs[name] is not None:
-                bound_inputs[name] = _bind(name, inputs[name], interface.inputs[name], assets, faults)
+                bound_inputs[name] = _bind(name, inputs[name], interface.inputs[name], assets=assets, faults=faults)
         for name in sorted(set(outputs) & set(interface.outputs)):
             declared = interface.outputs[name]
             uri = _uri_of(f"output {name!r}", outputs[name], declared.type, faults)
@@ -192,7 +192,7 @@ def _is_true(written: object) -> bool:
     return str(written).lower() == "true"
 
 
-def _bind(name: str, value: Any, declared: Declared, assets: str, faults: list[str]) -> dict[str, Any]:
+def _bind(name: str, value: Any, declared: Declared, *, assets: str, faults: list[str]) -> dict[str, Any]:
     if declared.type in URI_TYPES:
         uri = _uri_of(f"input {name!r}", value, declared.type, faults)
         return {"jobInputType": URI_TYPES[declared.type], "uri": _asset_id(uri, declared.type, assets)}

@@ -113,4 +113,4 @@ class SdkBackend:
 
         job = sdk.load(released(self.source))
         job.experiment_name = self.experiment or job.experiment_name
-        return submit_named(self.client, self.settings, job, this, attempt)
+        return submit_named(self.client, self.settings, job, this=this, attempt=attempt)

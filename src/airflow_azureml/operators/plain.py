@@ -54,7 +54,7 @@ class AzureExpressionsOperator(BaseOperator):
         return super().render_template(kept, context, jinja_env, seen_oids)
 
 
-def submit_named(client: "Client", settings: ConnectionSettings, job: Any, this: Try, attempt: int) -> JobSnapshot:
+def submit_named(client: "Client", settings: ConnectionSettings, job: Any, *, this: Try, attempt: int) -> JobSnapshot:
     """Submit a job of azure-ai-ml under a name of ours; one of that name that is there already is adopted.
 
     Raises:
@@ -164,7 +164,7 @@ class PlainBackend:
         for step in job.jobs.values():
             if rerun.variables and step.type == "command":
                 step.environment_variables = {**(step.environment_variables or {}), **rerun.variables}
-        return submit_named(self.client, self.settings, job, this, attempt)
+        return submit_named(self.client, self.settings, job, this=this, attempt=attempt)
 
     def _fit(self, plain: _Mapped | _Object) -> Invocation:
         return Invocation.bind(

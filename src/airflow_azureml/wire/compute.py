@@ -152,7 +152,7 @@ def create(workspace: Workspace, name: str, *, vm_size: str, vm_priority: str, s
     location = (yield look).expect(look, 200).get("location")
     inner = {"osType": "Linux", "vmSize": vm_size, "vmPriority": vm_priority, "scaleSettings": scale.to_wire()}
     body = {"location": location, "properties": {"computeType": KIND, "properties": inner}}
-    return (yield from _begin(workspace, _request(workspace, name, "PUT", f"Create compute {name}", body)))
+    return (yield from _begin(workspace, _request(workspace, name, "PUT", f"Create compute {name}", body=body)))
 
 
 def rescale(workspace: Workspace, found: Cluster, scale: Scale) -> Flow[Operation]:
@@ -169,7 +169,8 @@ def rescale(workspace: Workspace, found: Cluster, scale: Scale) -> Flow[Operatio
     if outer.get("description"):
         properties["description"] = outer["description"]
     kept = {name: found.resource[name] for name in ("location", "tags", "identity") if found.resource.get(name)}
-    request = _request(workspace, found.name, "PUT", f"Change compute {found.name}", {**kept, "properties": properties})
+    body = {**kept, "properties": properties}
+    request = _request(workspace, found.name, "PUT", f"Change compute {found.name}", body=body)
     return (yield from _begin(workspace, request))
 
 
@@ -209,7 +210,7 @@ def follow(operation: Operation) -> Flow[Operation]:
     )
 
 
-def _request(workspace: Workspace, name: str, method: str, doing: str, body: Any = None) -> Request:
+def _request(workspace: Workspace, name: str, method: str, doing: str, *, body: Any = None) -> Request:
     url = f"{workspace.url}/computes/{quote(name, safe='')}"
     return Request(doing=doing, method=method, url=url, params={"api-version": API_VERSION}, json=body)
 
