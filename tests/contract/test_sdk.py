@@ -205,7 +205,7 @@ def test_a_host_that_is_not_emulated_cannot_be_reached(story: dict[str, Any]) ->
     assert "502 azureml-emulator: example.com:443 is not emulated" in story["unknown_host"]
 
 
-@pytest.fixture(scope="session", params=["v1.0", "v2.0"])
+@pytest.fixture(scope="module", params=["v1.0", "v2.0"])
 def tracking(
     request: pytest.FixtureRequest, emulator: Emulator, story: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
