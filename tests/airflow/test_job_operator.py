@@ -16,6 +16,7 @@ def test_a_job_file_with_code_runs_and_its_metrics_and_outputs_come_back(small: 
     assert result["job"] == f"airflow-{result['key']}-1"
     assert result["metrics"] == {"words": 1.0}
     assert result["outputs"]["result"].startswith("azureml://")
+    assert "saying hello" in small.log(run), "what the job printed, though it waited in the triggerer"
 
 
 def test_a_job_as_a_mapping_is_templated_and_each_attempt_has_its_own_name(small: Small) -> None:

@@ -40,6 +40,8 @@ class AzureMLJobOperator(AzureExpressionsOperator, AzureMLWaitingOperator):
         idempotency_key: What makes two submissions the same, templated; by default the task instance.
         if_exists: ``reattach``, ``new_attempt`` or ``fail``, as for `AzureMLPipelineOperator`.
         preflight: Whether to look first for what the job needs, as for `AzureMLPipelineOperator`; False by default.
+        follow: What the task's log tells of the job while it runs: ``log`` unless told otherwise, since the code is the
+            DAG's own; ``steps`` or ``none``, as for other operators.
         kwargs: What `airflow_azureml.operators.base.AzureMLWaitingOperator` takes (``conn_id``, ``deferrable``,
             ``on_kill_action``, ``timeout``, ``patience``, ``poll_interval``, ``on_reuse``), and Airflow's own.
     """
@@ -55,9 +57,10 @@ class AzureMLJobOperator(AzureExpressionsOperator, AzureMLWaitingOperator):
         idempotency_key: str = "",
         if_exists: str = "reattach",
         preflight: bool = False,
+        follow: str = "log",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(follow=follow, **kwargs)
         self.job = held(job)
         self.experiment = experiment
         self.idempotency_key = idempotency_key
