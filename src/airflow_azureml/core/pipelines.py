@@ -51,15 +51,18 @@ class PipelineComponent:
     Attributes:
         name: The component.
         version: One of its versions; empty for its default.
+        label: Instead of a version: ``default``, or ``latest`` for the one that was registered last.
     """
 
     name: str
     version: str = ""
+    label: str = ""
 
-    template_fields: ClassVar[tuple[str, ...]] = ("name", "version")
+    template_fields: ClassVar[tuple[str, ...]] = ("name", "version", "label")
 
     def __str__(self) -> str:
-        return f"pipeline component {self.name}" + (f", version {self.version}" if self.version else "")
+        which = f", version {self.version}" if self.version else f", label {self.label}" if self.label else ""
+        return f"pipeline component {self.name}{which}"
 
 
 #: What a pipeline may be published as.

@@ -14,6 +14,8 @@ from airflow_azureml.wire.http import NOT_FOUND, Flow, Request
 API_VERSION = "2024-01-01-preview"
 #: Under this version Azure answers with a component's default. Source: azure-ai-ml 1.35.
 DEFAULT = "azureml_default"
+#: The label of the version that was registered last.
+LATEST = "latest"
 #: Types as a pipeline job writes them, for those an invocation writes. Source: azure-ai-ml 1.35.
 JOB_TYPES: Mapping[str, str] = {
     "Literal": "literal",
@@ -48,12 +50,11 @@ def describe(workspace: Workspace, component: PipelineComponent) -> Flow[Found]:
         RefusedError: We may not read it.
         UnavailableError: The service did not say; asking again is safe.
     """
-    look = Request(
-        doing=f"Read {component} in workspace {workspace.name}",
-        method="GET",
-        url=f"{workspace.url}/components/{component.name}/versions/{component.version or DEFAULT}",
-        params={"api-version": API_VERSION},
-    )
+    doing, versions = f"Read {component} in workspace {workspace.name}", _versions(workspace, component)
+    version = component.version or DEFAULT
+    if component.label == LATEST:
+        version = yield from _latest(doing, versions)
+    look = Request(doing=doing, method="GET", url=f"{versions}/{version}", params={"api-version": API_VERSION})
     answer = yield look
     try:
         found = answer.expect(look, 200)
@@ -69,6 +70,23 @@ def describe(workspace: Workspace, component: PipelineComponent) -> Flow[Found]:
         interface=Interface.from_wire(found),
         steps=spec["jobs"],
     )
+
+
+def _versions(workspace: Workspace, component: PipelineComponent) -> str:
+    if component.label not in {"", "default", LATEST} or (component.label and component.version):
+        raise ConfigError(f"The {component}: give a version, or the label default or {LATEST}, and not both.")
+    return f"{workspace.url}/components/{component.name}/versions"
+
+
+def _latest(doing: str, versions: str) -> Flow[str]:
+    """Find the version that was registered last, as azure-ai-ml 1.35 does."""
+    params = {"api-version": API_VERSION, "$orderBy": "createdtime desc", "$top": "1"}
+    look = Request(doing=doing, method="GET", url=versions, params=params)
+    listed = (yield look).expect(look, 200).get("value")
+    name = listed[0].get("name") if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else None
+    if not isinstance(name, str):
+        raise ConfigError(f"{doing}: it has no version. Check the name, and that it is registered in this workspace.")
+    return name
 
 
 def job_of(found: Found, invocation: Invocation, *, experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
