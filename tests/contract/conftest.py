@@ -145,3 +145,17 @@ def tell(emulator: Emulator, judge: str, scratch: Path, *arguments: str, patienc
     assert done.returncode == 0, done.stderr[-4000:]
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return said
+
+
+@pytest.fixture
+def chapter(story: dict[str, Any], request: pytest.FixtureRequest) -> Any:
+    """One chapter of the module's story; a chapter that failed fails the test with its traceback."""
+    told = story[request.param]
+    if "traceback" in told:
+        pytest.fail(told["traceback"])
+    return told
+
+
+def of(*names: str) -> pytest.MarkDecorator:
+    """Tell which chapters a test is about."""
+    return pytest.mark.parametrize("chapter", names, indirect=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import Emulator, tell
+from tests.contract.conftest import Emulator, of, tell
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -14,18 +14,6 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.fixture(scope="session")
 def story(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tell(emulator, "job_kinds_story.py", tmp_path_factory.mktemp("kinds"), patience_s=360)
-
-
-@pytest.fixture
-def chapter(story: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
-    told: dict[str, Any] = story[request.param]
-    if "traceback" in told:
-        pytest.fail(told["traceback"])
-    return told
-
-
-def of(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("chapter", names, indirect=True)
 
 
 @of("grid")

@@ -18,7 +18,7 @@ from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import UnavailableError
 from airflow_azureml.operators.backends import Order, backend_of
 from airflow_azureml.operators.start import Try, find_or_start
-from tests.contract.conftest import ARM_ID, WORKSPACE, Emulator, tell
+from tests.contract.conftest import ARM_ID, WORKSPACE, Emulator, of, tell
 from tests.contract.controlled import client_of, controlled_emulator
 
 pytestmark = pytest.mark.timeout(400)
@@ -27,18 +27,6 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.fixture(scope="session")
 def story(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tell(emulator, "model_story.py", tmp_path_factory.mktemp("models"), patience_s=360)
-
-
-@pytest.fixture
-def chapter(story: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
-    told: dict[str, Any] = story[request.param]
-    if "traceback" in told:
-        pytest.fail(told["traceback"])
-    return told
-
-
-def of(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("chapter", [name], indirect=True, ids=[""])
 
 
 @of("deployment")

@@ -17,10 +17,11 @@ from airflow_azureml.core.pipelines import PipelineComponent
 from airflow_azureml.core.plain import AnyPipeline
 from airflow_azureml.core.reports import Report
 from airflow_azureml.core.workspace import ConnectionSettings
+from airflow_azureml.errors import ConfigError
 from airflow_azureml.operators.backends import Order, backend_of
 from airflow_azureml.operators.start import Try, find_or_start
-from airflow_azureml.wire import jobs, reports, workspaces
-from tests.contract.conftest import ARM_ID, WORKSPACE, Emulator, tell, wait_for
+from airflow_azureml.wire import components, jobs, reports, workspaces
+from tests.contract.conftest import ARM_ID, WORKSPACE, Emulator, of, tell, wait_for
 from tests.contract.controlled import client_of
 
 pytestmark = pytest.mark.timeout(400)
@@ -38,18 +39,6 @@ def emulator(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def story(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tell(emulator, "pipeline_runs_story.py", tmp_path_factory.mktemp("pipeline_runs"), patience_s=360)
-
-
-@pytest.fixture
-def chapter(story: dict[str, Any], request: pytest.FixtureRequest) -> Any:
-    told = story[request.param]
-    if "traceback" in told:
-        pytest.fail(told["traceback"])
-    return told
-
-
-def of(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("chapter", [name], indirect=True, ids=[""])
 
 
 @of("reuse")
@@ -267,3 +256,34 @@ def test_whoever_clears_a_completed_task_has_everything_done_anew(shop: Shop) ->
     job, report = shop.run(key, 2, cleared=True)
 
     assert (job.status, job.attempt, report.reused, shop.prepared) == ("Completed", 2, [], 2)
+
+
+def test_a_component_is_found_by_its_version_or_as_the_one_that_was_registered_last(emulator: Emulator) -> None:
+    subscription, group, name = WORKSPACE.split("/")
+    extra = {"subscription_id": subscription, "resource_group": group, "workspace": name, "authentication": "emulator"}
+    settings = ConnectionSettings.parse(extra | {"endpoint": emulator.addresses.http}, conn_id="labels")
+    step = {"type": "command", "command": "true", "environment": "azureml:any:1"}
+    with client_of(emulator) as http:
+        idle = {"properties": {"componentSpec": {"name": "idle", **step}}}
+        step_id = http.put(f"{ARM_ID}/components/idle/versions/1", json=idle).json()["id"]
+        for version in ("7", "3"):
+            spec = {"name": "labelled", "type": "pipeline", "jobs": {"a": {"type": "command", "componentId": step_id}}}
+            path = f"{ARM_ID}/components/labelled/versions/{version}"
+            http.put(path, json={"properties": {"componentSpec": spec}}).raise_for_status()
+
+    with Client(settings) as client:
+
+        def _named(**which: str) -> str:
+            return client.run(components.describe(settings.workspace, PipelineComponent(**which))).name
+
+        assert _named(name="labelled", label="latest") == "labelled:3"
+        assert _named(name="labelled", version="7") == "labelled:7"
+        assert _named(name="labelled", label="default") == _named(name="labelled")
+        for wrong, told in (
+            ({"label": "newest"}, "label newest: give a version, or the label default or latest"),
+            ({"label": "latest", "version": "7"}, "and not both"),
+        ):
+            with pytest.raises(ConfigError, match=told):
+                _named(name="labelled", **wrong)
+        with pytest.raises(ConfigError, match=r"Check the name|has no version"):
+            _named(name="never-was", label="latest")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from demo.azure import ACCOUNT, ACCOUNT_KEY
-from tests.contract.conftest import Emulator, tell
+from tests.contract.conftest import Emulator, of, tell
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -16,18 +16,6 @@ pytestmark = pytest.mark.timeout(400)
 def story(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     service = (emulator.addresses.http, emulator.addresses.blob, ACCOUNT, ACCOUNT_KEY)
     return tell(emulator, "plain_story.py", tmp_path_factory.mktemp("plain"), *service, patience_s=360)
-
-
-@pytest.fixture
-def chapter(story: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
-    told: dict[str, Any] = story[request.param]
-    if "traceback" in told:
-        pytest.fail(told["traceback"])
-    return told
-
-
-def of(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("chapter", names, indirect=True)
 
 
 def assert_ran(job: dict[str, Any]) -> None:

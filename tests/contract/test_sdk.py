@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import ARM_ID, OTHER, WORKSPACE, Emulator, tell
+from tests.contract.conftest import ARM_ID, OTHER, WORKSPACE, Emulator, of, tell
 
 SUBSCRIPTION, GROUP, NAME = WORKSPACE.split("/")
 pytestmark = pytest.mark.timeout(400)
@@ -22,20 +22,6 @@ def emulator(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def story(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tell(emulator, "sdk_story.py", tmp_path_factory.mktemp("sdk"), patience_s=360)
-
-
-@pytest.fixture
-def chapter(story: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
-    marker = request.node.get_closest_marker("parametrize")
-    assert marker is not None
-    told: dict[str, Any] = story[request.param]
-    if "traceback" in told:
-        pytest.fail(told["traceback"])
-    return told
-
-
-def of(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("chapter", [name], indirect=True, ids=[""])
 
 
 @of("workspace")

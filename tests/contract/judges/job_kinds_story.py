@@ -10,10 +10,8 @@ import json
 import logging
 import os
 import pathlib
-import sys
 import time
-import traceback
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from azure.ai.ml import Input, MLClient, automl, command, dsl, load_job, spark
@@ -23,10 +21,12 @@ from azure.ai.ml.sweep import Choice, Uniform
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 
+import telling
+from telling import chapter, found
+
 logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
 SUBSCRIPTION, GROUP, NAME = os.environ["CONTRACT_WORKSPACE"].split("/")
 SCRATCH = pathlib.Path(os.environ["CONTRACT_SCRATCH"])
-FINAL = {"Completed", "Failed", "Canceled"}
 ENVIRONMENT = Environment(image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04")
 SEARCH = """
 import sys
@@ -56,27 +56,7 @@ experiment_name: sweeps
 """
 
 ml = MLClient(DefaultAzureCredential(), SUBSCRIPTION, GROUP, NAME)
-found: dict[str, Any] = {}
-
-
-def chapter(tell: Callable[[], Any]) -> Callable[[], Any]:
-    """Run one chapter and keep what it returns."""
-    start = time.monotonic()
-    try:
-        found[tell.__name__] = tell()
-    except Exception:  # the test of this chapter shows it
-        found[tell.__name__] = {"traceback": traceback.format_exc()}
-    sys.stderr.write(f"{tell.__name__}: {time.monotonic() - start:.1f} s\n")
-    return tell
-
-
-def ended(name: str, patience_s: float = 120) -> Any:
-    deadline = time.monotonic() + patience_s
-    while (job := ml.jobs.get(name)).status not in FINAL:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{name} is still {job.status}")
-        time.sleep(0.2)
-    return job
+ended = partial(telling.ended, ml)
 
 
 def streamed(name: str) -> dict[str, str]:

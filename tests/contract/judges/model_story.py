@@ -6,9 +6,8 @@ import io
 import json
 import os
 import pathlib
-import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from azure.ai.ml import Input, MLClient, Output
@@ -27,33 +26,17 @@ from azure.ai.ml.entities import (
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 
+import telling
+from telling import chapter, found
+
 SUBSCRIPTION, GROUP, NAME = os.environ["CONTRACT_WORKSPACE"].split("/")
 HERE = pathlib.Path(__file__).parent
 SCRATCH = pathlib.Path(os.environ["CONTRACT_SCRATCH"])
-FINAL = {"Completed", "Failed", "Canceled"}
 ENDPOINT = "scores"
 
 ml = MLClient(DefaultAzureCredential(), SUBSCRIPTION, GROUP, NAME)
-found: dict[str, Any] = {}
+ended = partial(telling.ended, ml)
 known: dict[str, Any] = {}
-
-
-def chapter(tell: Callable[[], Any]) -> Callable[[], Any]:
-    """Run one chapter and keep what it returns."""
-    try:
-        found[tell.__name__] = tell()
-    except Exception:  # the test of this chapter shows it
-        found[tell.__name__] = {"traceback": traceback.format_exc()}
-    return tell
-
-
-def ended(name: str, patience_s: float = 120) -> Any:
-    deadline = time.monotonic() + patience_s
-    while (job := ml.jobs.get(name)).status not in FINAL:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{name} is still {job.status}")
-        time.sleep(0.2)
-    return job
 
 
 def scored(job: str) -> list[str]:

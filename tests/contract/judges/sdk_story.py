@@ -10,10 +10,9 @@ import io
 import json
 import os
 import pathlib
-import sys
 import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -30,36 +29,18 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 
+import telling
+from telling import chapter, found
+
 SUBSCRIPTION, GROUP, NAME = os.environ["CONTRACT_WORKSPACE"].split("/")
 OTHER = os.environ["CONTRACT_OTHER_WORKSPACE"].split("/")
 HERE = pathlib.Path(__file__).parent
 SCRATCH = pathlib.Path(os.environ["CONTRACT_SCRATCH"])
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
-FINAL = {"Completed", "Failed", "Canceled"}
 
 ml = MLClient(DefaultAzureCredential(), SUBSCRIPTION, GROUP, NAME)
-found: dict[str, Any] = {}
+ended = partial(telling.ended, ml)
 known: dict[str, Any] = {}
-
-
-def chapter(tell: Callable[[], Any]) -> Callable[[], Any]:
-    """Run one chapter and keep what it returns."""
-    start = time.monotonic()
-    try:
-        found[tell.__name__] = tell()
-    except Exception:  # the test of this chapter shows it
-        found[tell.__name__] = {"traceback": traceback.format_exc()}
-    sys.stderr.write(f"{tell.__name__}: {time.monotonic() - start:.1f} s\n")
-    return tell
-
-
-def ended(name: str, patience_s: float = 90) -> Any:
-    deadline = time.monotonic() + patience_s
-    while (job := ml.jobs.get(name)).status not in FINAL:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{name} is still {job.status}")
-        time.sleep(0.2)
-    return job
 
 
 def error_of(call: Callable[[], object]) -> dict[str, Any]:

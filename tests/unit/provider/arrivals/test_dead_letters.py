@@ -12,20 +12,9 @@ from hypothesis import strategies as st
 
 from airflow_azureml.client.dead_letters import DeadLetters
 from airflow_azureml.core.dead_letters import POISON, DeadLetter
-from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import RefusedError
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
-
-SETTINGS = ConnectionSettings.parse(
-    {
-        "subscription_id": "00000000-0000-0000-0000-000000000001",
-        "resource_group": "local",
-        "workspace": "local",
-        "authentication": "emulator",
-        "endpoint": "http://127.0.0.1:1",
-    },
-    conn_id="test",
-)
+from tests.unit.provider.arrivals.local import SETTINGS
 
 
 class Queues:

@@ -10,23 +10,13 @@ from azure.storage.blob.aio import ContainerClient
 
 from airflow_azureml.client.listings import Lister
 from airflow_azureml.core.arrivals import StorageUrl
-from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
 from airflow_azureml.wire.listings import Listed, parse_page
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
 from demo.processes import free_ports
+from tests.unit.provider.arrivals.local import SETTINGS
 
 NAMES = ["a&b<c>.csv", "in/1.csv", "in/2 #%?.csv", "in/3.csv", "in/grün/\u4e2d\u6587.csv", "out/4.csv"]
-SETTINGS = ConnectionSettings.parse(
-    {
-        "subscription_id": "00000000-0000-0000-0000-000000000001",
-        "resource_group": "local",
-        "workspace": "local",
-        "authentication": "emulator",
-        "endpoint": "http://127.0.0.1:1",
-    },
-    conn_id="test",
-)
 
 
 @pytest.fixture

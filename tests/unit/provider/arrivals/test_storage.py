@@ -8,20 +8,9 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from airflow_azureml.client.storage import StorageQueue, look_at_blob
-from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ConfigError, RefusedError, UnavailableError
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
-
-SETTINGS = ConnectionSettings.parse(
-    {
-        "subscription_id": "00000000-0000-0000-0000-000000000001",
-        "resource_group": "local",
-        "workspace": "local",
-        "authentication": "emulator",
-        "endpoint": "http://127.0.0.1:1",
-    },
-    conn_id="test",
-)
+from tests.unit.provider.arrivals.local import SETTINGS
 
 
 @pytest.fixture
