@@ -33,7 +33,7 @@ _SIGNED = re.compile(r"\?[^\s'\"<>]*\bsig=[^\s'\"<>]*")
 RETRIES = {"retry_total": 3, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}
 
 
-def _scope(settings: ConnectionSettings, audience: Audience) -> str:
+def scope_of(settings: ConnectionSettings, audience: Audience) -> str:
     """Name the audience as Entra wants it: that of the cloud, whatever the address the connection goes through."""
     addresses = settings.addresses
     of = addresses.resource_manager if audience is Audience.MANAGEMENT else addresses.machine_learning
@@ -75,7 +75,7 @@ def _from_azure(status: int, headers: Mapping[str, str], body: bytes) -> Respons
     return Response(status=status, headers={name.lower(): value for name, value in headers.items()}, body=body)
 
 
-def _unsigned(text: str) -> str:
+def unsigned(text: str) -> str:
     """Hide the query of every address that is signed: whoever has it may read."""
     return _SIGNED.sub("?…", text)
 
@@ -85,7 +85,7 @@ class _UnsignedRecords(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(_unsigned(arg) if isinstance(arg, str) else arg for arg in record.args)
+            record.args = tuple(unsigned(arg) if isinstance(arg, str) else arg for arg in record.args)
         return True
 
 
@@ -94,7 +94,7 @@ _UNSIGNED_RECORDS = _UnsignedRecords()
 
 def _no_answer(request: Request, error: AzureError) -> ServiceError:
     """Say what it means that there was no answer."""
-    words = _unsigned(str(error.message if hasattr(error, "message") else error)).strip()[:600]
+    words = unsigned(str(error.message if hasattr(error, "message") else error)).strip()[:600]
     if isinstance(error, ClientAuthenticationError):
         kind = RefusedError if entra.is_refusal(words) else UnavailableError
         return kind(request.doing, code="no token", message=words)
@@ -123,7 +123,7 @@ class AsyncClient:
     def _client(self, audience: Audience) -> AsyncPipelineClient[Any, Any]:
         chain = [*_plain_policies(self._settings), policies.AsyncRetryPolicy(**RETRIES)]
         if audience is not Audience.NOBODY:
-            chain.append(AsyncTokenPolicy(self._tokens, _scope(self._settings, audience)))
+            chain.append(AsyncTokenPolicy(self._tokens, scope_of(self._settings, audience)))
         return AsyncPipelineClient(
             self._settings.workspace.endpoint, policies=chain, connection_timeout=CONNECT_S, read_timeout=READ_S
         )
@@ -174,7 +174,7 @@ class Client:
     def _client(self, audience: Audience) -> PipelineClient[Any, Any]:
         chain = [*_plain_policies(self._settings), policies.RetryPolicy(**RETRIES)]
         if audience is not Audience.NOBODY:
-            chain.append(TokenPolicy(self._tokens, _scope(self._settings, audience)))
+            chain.append(TokenPolicy(self._tokens, scope_of(self._settings, audience)))
         return PipelineClient(
             self._settings.workspace.endpoint, policies=chain, connection_timeout=CONNECT_S, read_timeout=READ_S
         )

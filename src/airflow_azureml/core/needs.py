@@ -150,35 +150,3 @@ def named(written: str, kind: str, *, workspace_id: str) -> Named | None:
         return None
     which = found["which"] or ""
     return Named(name=found["name"], version="" if is_label else which, label=which if is_label else "")
-
-
-_DATASTORE = re.compile(
-    r"azureml://(?:subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)/"
-    r"(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<workspace>[^/]+)/)?"
-    r"datastores/(?P<name>[^/]+)(?:/paths(?:/(?P<path>.*))?)?",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-@frozen(kw_only=True)
-class InDatastore:
-    """A place in a datastore.
-
-    Attributes:
-        path: Without a slash at its beginning.
-        workspace: Whose datastore it is; empty for the workspace at hand.
-    """
-
-    name: str
-    path: str
-    workspace: str = ""
-
-
-def in_datastore(uri: str) -> InDatastore | None:
-    """Read a datastore's URI, short or long; None for any other."""
-    found = _DATASTORE.fullmatch(uri)
-    if found is None:
-        return None
-    return InDatastore(
-        name=found["name"], path=(found["path"] or "").lstrip("/"), workspace=(found["workspace"] or "").lower()
-    )

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 from attrs import define, field, frozen
 
 from airflow_azureml.core.arrivals import StorageUrl
+from airflow_azureml.core.places import in_datastore
 from airflow_azureml.errors import ConfigError, ProtocolError
 
 
@@ -80,13 +81,6 @@ KIND_OF_TYPE: Mapping[str, Kind] = {
 }
 TRUTHS = ("true", "false")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-#: The short and the long form of a datastore's URI.
-#: Source: https://learn.microsoft.com/azure/machine-learning/reference-yaml-core-syntax
-_DATASTORE_URI = re.compile(
-    r"azureml://(?:subscriptions/[^/]+/resourcegroups/[^/]+/(?:providers/Microsoft\.MachineLearningServices/)?"
-    r"workspaces/(?P<workspace>[^/]+)/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 @frozen(kw_only=True)
@@ -331,13 +325,13 @@ class _Binder:
 
     def _bind_path(self, what: str, name: str, value: Any) -> None:
         uri = value.get("uri") if isinstance(value, Mapping) else value
-        found = _DATASTORE_URI.fullmatch(uri) if isinstance(uri, str) else None
+        found = in_datastore(uri) if isinstance(uri, str) else None
         if found is not None:
-            theirs = found["workspace"]
-            if theirs and theirs.lower() != self.places.workspace.lower():
-                self.faults.append(f"{what} is in workspace {theirs}, and the pipeline in {self.places.workspace}")
+            if found.workspace and found.workspace != self.places.workspace.lower():
+                told = f"{what} is in workspace {found.workspace}, and the pipeline in {self.places.workspace}"
+                self.faults.append(told)
             else:
-                self.data_paths[name] = DataPath(datastore=found["datastore"], path=found["path"].lstrip("/"))
+                self.data_paths[name] = DataPath(datastore=found.name, path=found.path)
             return
         if not is_storage_url(uri):
             self.faults.append(

@@ -7,7 +7,8 @@ from urllib.parse import quote
 from attrs import define, field, frozen
 
 from airflow_azureml.core.clouds import host_of
-from airflow_azureml.core.needs import InDatastore, Passed, in_datastore, named
+from airflow_azureml.core.needs import Passed, named
+from airflow_azureml.core.places import InDatastore, in_datastore
 from airflow_azureml.core.preflight import WRITE_BLOBS, may
 from airflow_azureml.core.workspace import Workspace, is_loopback
 from airflow_azureml.errors import RefusedError

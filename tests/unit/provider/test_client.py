@@ -13,7 +13,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.rest import HttpRequest
 
-from airflow_azureml.client.azureml import AsyncClient, Client, _scope
+from airflow_azureml.client.azureml import AsyncClient, Client, scope_of
 from airflow_azureml.client.tokens import AsyncTokenPolicy, AsyncTokens, TokenPolicy, Tokens
 from airflow_azureml.core.clouds import CLOUDS, Cloud
 from airflow_azureml.core.workspace import ConnectionSettings
@@ -229,8 +229,8 @@ def test_each_audience_has_a_token_of_its_own(service: Service, half: str) -> No
 def test_scopes_follow_the_cloud_and_not_the_address(cloud: Cloud) -> None:
     settings = ConnectionSettings.parse({**NAMES, "cloud": cloud.value, "endpoint": "https://gw.example"}, conn_id="c")
 
-    assert _scope(settings, Audience.MANAGEMENT) == f"{CLOUDS[cloud].resource_manager}/.default"
-    assert _scope(settings, Audience.MACHINE_LEARNING) == f"{CLOUDS[cloud].machine_learning}/.default"
+    assert scope_of(settings, Audience.MANAGEMENT) == f"{CLOUDS[cloud].resource_manager}/.default"
+    assert scope_of(settings, Audience.MACHINE_LEARNING) == f"{CLOUDS[cloud].machine_learning}/.default"
 
 
 # A file that is gone

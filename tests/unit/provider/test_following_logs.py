@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import RetryAction
 
-from airflow_azureml.client.azureml import _unsigned
+from airflow_azureml.client.azureml import unsigned
 from airflow_azureml.core.following import Follow, Following, link_of
 from airflow_azureml.core.joblog import Bounds
 from airflow_azureml.core.jobs import JobSnapshot
@@ -290,10 +290,10 @@ def test_an_error_that_carries_its_cause_is_believed_before_its_words() -> None:
 def test_what_the_network_says_of_a_signed_address_is_told_without_its_signature() -> None:
     said = f"Max retries exceeded with url: /azureml/std_log.txt?sv=1&sig={SECRET}&se=2 (Caused by X('{LOG_URL}'))"
 
-    shown = _unsigned(said)
+    shown = unsigned(said)
 
     assert (
         shown
         == "Max retries exceeded with url: /azureml/std_log.txt?… (Caused by X('" + LOG_URL.partition("?")[0] + "?…'))"
     )
-    assert _unsigned("https://x/jobs?api-version=1&design=2") == "https://x/jobs?api-version=1&design=2"
+    assert unsigned("https://x/jobs?api-version=1&design=2") == "https://x/jobs?api-version=1&design=2"

@@ -11,18 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_azureml.core.needs import (
-    InDatastore,
     Named,
     Needs,
     Part,
     Passed,
     completed,
-    in_datastore,
     named,
     part_of,
     parts_of,
 )
 from airflow_azureml.core.pipelines import BatchEndpoint
+from airflow_azureml.core.places import InDatastore, in_datastore
 from airflow_azureml.core.preflight import (
     WRITE_BLOBS,
     Compute,

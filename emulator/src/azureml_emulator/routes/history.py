@@ -55,7 +55,7 @@ _UNSAID = dict.fromkeys(("runDefinition", "jobSpecification", "primaryMetricName
 _EMPTY: Json = {"settings": {}, "services": {}, "inputDatasets": [], "outputDatasets": []}
 
 
-def _body(call: Call, run: Run) -> Json:
+def shown(call: Call, run: Run) -> Json:
     """Show a run; ``inputs`` and ``outputs`` are null but in rundata."""
     uri = _cancel_uri(call, run)
     return {
@@ -206,7 +206,7 @@ def _duration(run: Run) -> str | None:
 
 async def get(call: Call) -> Response:
     """GET a run, a step too."""
-    return JSONResponse(_body(call, call.run(call.names["name"], no_run)))
+    return JSONResponse(shown(call, call.run(call.names["name"], no_run)))
 
 
 async def get_details(call: Call) -> Response:
@@ -252,7 +252,7 @@ async def get_children(call: Call) -> Response:
     runs = call.store.runs(call.workspace.arm_id, parent=parent.name)[::-1]
     size = int(call.query.get("$top") or _PAGE)
     page, link = call.page(runs, key=lambda run: run.name, size=size, token="$skiptoken")  # noqa: S106
-    return listing([_body(call, run) for run in page], link)
+    return listing([shown(call, run) for run in page], link)
 
 
 async def patch(call: Call) -> Response:
@@ -269,13 +269,13 @@ async def patch(call: Call) -> Response:
         changes["properties"] = run.properties | {k: job_specs.text(v) for k, v in sent["properties"].items()}
     if sent.get("hidden") is not None:
         changes["spec"] = run.spec | {"isArchived": bool(sent["hidden"])}
-    return JSONResponse(_body(call, call.store.change_run(run.workspace, run.name, **changes)))
+    return JSONResponse(shown(call, call.store.change_run(run.workspace, run.name, **changes)))
 
 
 async def post_rundata(call: Call) -> Response:
     """POST for a run with its outputs' data assets."""
     run = call.run(str((await call.json()).get("runId")), no_run)
-    body = _body(call, run) | {"inputs": {}, "outputs": _outputs(call, run)}
+    body = shown(call, run) | {"inputs": {}, "outputs": _outputs(call, run)}
     return JSONResponse({"runMetadata": body, "runDefinition": None, "jobSpecification": None, "systemSettings": None})
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from azureml_emulator.errors import Json, WireError, bad_request, inner, not_emulated, service_error
 from azureml_emulator.routes import experiments
 from azureml_emulator.routes.calls import WORKSPACE, Call, route
-from azureml_emulator.routes.history import _body as shown
+from azureml_emulator.routes.history import shown
 from azureml_emulator.store import Run
 
 Holds = Callable[[Run], bool]
