@@ -45,6 +45,7 @@ class Case:
         state: In which state the task is then.
         jobs: The statuses of its jobs then, the oldest first.
         told: What the log of the first try says; ``{job}`` stands for the name of its job.
+        told_somewhere: What the log of one of the tries says, whichever came first to do it; its case does not matter.
         told_later: What the log of the last try says.
         error: With which of our errors the last try fails.
         faults: What Azure ML does to requests about the job, below its path.
@@ -57,6 +58,7 @@ class Case:
     state: str = "failed"
     jobs: tuple[str, ...] = ("Canceled",)
     told: str = ""
+    told_somewhere: str = ""
     told_later: str = ""
     error: str = ""
     faults: tuple[Mapping[str, Any], ...] = ()

@@ -44,7 +44,9 @@ OVERDUE = {
     "overdue-in-worker": Case(dag="in_worker_overdue", when="in worker", state="skipped", told=ASKED_BY_WORKER),
 }
 DEFERRED = {
-    "cleared": Case(dag="waiting", act=clear, state="deferred", jobs=("Canceled", "Running"), told=ASKED),
+    "cleared": Case(
+        dag="waiting", act=clear, state="deferred", jobs=("Canceled", "Running"), told_somewhere=ASKED_BY_WORKER
+    ),
     "marked-failed": Case(dag="waiting", act=mark_failed, told=ASKED),
     "marked-success": Case(dag="waiting", act=mark_success, state="success", told=ASKED),
     "run-failed": Case(dag="waiting", act=fail_run, told=ASKED),
@@ -190,6 +192,7 @@ def test_the_log_of_a_task_that_is_ended_says_what_was_done_to_its_job(name: str
     case = CASES[name]
 
     assert case.told.format(job=outcome.names[0]) in outcome.logs[0]
+    assert case.told_somewhere.format(job=outcome.names[0]).lower() in "\n".join(outcome.logs).lower()
     assert case.told_later.format(job=outcome.names[0]) in outcome.logs[-1]
     assert case.error in outcome.logs[-1]
 

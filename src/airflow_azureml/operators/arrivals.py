@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_azureml.core.arrivals import Arrival, latest
-from airflow_azureml.core.ledger import Claim, Event, Ledger
+from airflow_azureml.core.cursor import Claim, Cursor, Event
 from airflow_azureml.errors import AzureMLError, ProtocolError
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class ClaimArrivalsOperator(BaseOperator):
     ``expand``. What is returned is what `airflow_azureml.core.arrivals.Arrival.to_wire` writes; nothing to do is an
     empty list. A retry, and the task cleared by a person, return the same claim again.
 
-    Every task that claims has a ledger of its own, in the asset's state store, by its DAG and its id. The first claim
+    Every task that claims has a cursor of its own, in the asset's state store, by its DAG and its id. The first claim
     takes everything that Airflow has ever stored for the asset; so does a task under a new name.
 
-    Two tasks that claim at the same moment read the same ledger and take the same arrivals: nothing is lost then, but
+    Two tasks that claim at the same moment read the same cursor and take the same arrivals: nothing is lost then, but
     work is done twice. So Airflow runs one at a time (``max_active_tis_per_dag=1``), whatever the number of active runs
     of the DAG. With ``max_active_runs=1`` an arrival waits until the work on those before it has ended.
 
@@ -65,41 +65,41 @@ class ClaimArrivalsOperator(BaseOperator):
             raise AirflowFailException(str(error)) from error
 
     def _claim(self, context: "Context") -> list[dict[str, Any]]:
-        """Choose, note the choice, enter it into the ledger, return it; a crash between any two loses nothing."""
-        ledger_store = context["asset_state_store"][self.asset]
-        ledger_key = f"claimed by {self.dag_id}.{self.task_id}"
+        """Choose, note the choice, enter it into the cursor, return it; a crash between any two loses nothing."""
+        cursor_store = context["asset_state_store"][self.asset]
+        cursor_key = f"claimed by {self.dag_id}.{self.task_id}"
         memory = context["task_state_store"]
-        ledger = Ledger.from_wire(ledger_store.get(ledger_key))
+        cursor = Cursor.from_wire(cursor_store.get(cursor_key))
         noted = memory.get(CLAIM)
         if noted is None:
-            claim, events = self._choose(context["inlet_events"], ledger)
+            claim, events = self._choose(context["inlet_events"], cursor)
             memory.set(CLAIM, claim.to_wire(), retention=NEVER_EXPIRE)
         else:
             claim = Claim.from_wire(noted)
             events = self._look_up(context["inlet_events"], claim)
             log.info("This run has claimed %d events before; they are returned once more", len(claim.marks))
-        entered, forgotten = ledger.with_claim(claim).fitting()
+        entered, forgotten = cursor.with_claim(claim).fitting()
         if forgotten:
             log.error(
-                "The ledger of asset %s is full: its oldest %d events are forgotten and will be claimed once more. "
-                "Airflow stores more events in ten minutes than the ledger can hold",
+                "The cursor of asset %s is full: its oldest %d events are forgotten and will be claimed once more. "
+                "Airflow stores more events in ten minutes than the cursor can hold",
                 self.asset.name,
                 forgotten,
             )
-        if entered != ledger:
-            ledger_store.set(ledger_key, entered.to_wire())
+        if entered != cursor:
+            cursor_store.set(cursor_key, entered.to_wire())
         return self._newest(claim, events)
 
-    def _choose(self, inlet_events: Any, ledger: Ledger) -> tuple[Claim, list[Event]]:
-        """Read on from the ledger until the claim is full or nothing is left."""
+    def _choose(self, inlet_events: Any, cursor: Cursor) -> tuple[Claim, list[Event]]:
+        """Read on from the cursor until the claim is full or nothing is left."""
         events: list[Event] = []
         arrivals = 0
-        for event in self._read(inlet_events, ledger.after, None):
+        for event in self._read(inlet_events, cursor.after, None):
             events.append(event)
-            arrivals += len(event.arrivals) if ledger.is_open(event) else 0
+            arrivals += len(event.arrivals) if cursor.is_open(event) else 0
             if arrivals > self.at_most:
                 break
-        claim, left = ledger.claim(events, at_most=self.at_most)
+        claim, left = cursor.claim(events, at_most=self.at_most)
         taken = [event for event in events if event in claim.marks]
         for event in taken:
             if not event.arrivals:

@@ -109,6 +109,7 @@ def find_or_start(client: "Client", workspace: Workspace, this: Try, backend: Ba
         case StopFirst(job=job, cancel=must_cancel):
             if must_cancel:
                 client.run(jobs.cancel(workspace, job.name))
+                log.info("Asked Azure ML to cancel job %s", job.name)
             log.info("Job %s of an earlier try must end before another may start", job.name)
             return decision
         case Adopt(job=job):

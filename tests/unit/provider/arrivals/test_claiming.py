@@ -96,7 +96,7 @@ class Store:
 @define
 class World:
     events: list[Stored] = field(factory=list)
-    ledger: Store = field(factory=Store)
+    cursor: Store = field(factory=Store)
 
     def tell(self, *arrivals: Arrival, seconds: float = 0) -> None:
         payload = [arrival.to_wire() for arrival in arrivals]
@@ -109,7 +109,7 @@ class World:
         operator = ClaimArrivalsOperator(task_id="claim", asset=ASSET, at_most=at_most)
         context: Any = {
             "inlet_events": {ASSET: Query(self.events)},
-            "asset_state_store": {ASSET: self.ledger},
+            "asset_state_store": {ASSET: self.cursor},
             "task_state_store": memory or Store(),
         }
         return [f"{each['path']}@{each['etag']}" for each in operator.execute(context)]
@@ -168,17 +168,17 @@ def test_a_task_cleared_long_after_returns_its_claim_and_disturbs_nobody(world: 
     assert world.claim() == []
 
 
-@pytest.mark.parametrize("store", ["note", "ledger"])
+@pytest.mark.parametrize("store", ["note", "cursor"])
 @pytest.mark.parametrize("dies", ["before", "after"])
 def test_whoever_dies_at_a_store_and_is_retried_loses_nothing_and_claims_nothing_twice(
     world: World, store: str, dies: str
 ) -> None:
     memory = Store(dies=dies if store == "note" else "")
-    world.ledger.dies = dies if store == "ledger" else ""
+    world.cursor.dies = dies if store == "cursor" else ""
     world.tell(blob("a"))
     with pytest.raises(CrashError):
         world.claim(memory)
-    memory.dies = world.ledger.dies = ""
+    memory.dies = world.cursor.dies = ""
 
     assert (world.claim(memory), world.claim()) == (["a@0x1"], [])
 
@@ -258,7 +258,7 @@ def test_an_event_of_a_watcher_that_cannot_be_read_is_an_error_and_is_not_passed
 
     with pytest.raises(AirflowFailException, match="Read"):
         world.claim()
-    assert world.ledger.kept == {}
+    assert world.cursor.kept == {}
 
 
 def test_a_claim_whose_events_were_deleted_is_an_error_and_never_a_smaller_claim(world: World) -> None:
@@ -274,7 +274,7 @@ def test_a_claim_whose_events_were_deleted_is_an_error_and_never_a_smaller_claim
 
 def test_a_ledger_that_cannot_be_read_stops_the_task(world: World) -> None:
     world.tell(blob("a"))
-    world.ledger.kept["claimed by adhoc_airflow.claim"] = {"until": 7}
+    world.cursor.kept["claimed by adhoc_airflow.claim"] = {"until": 7}
 
-    with pytest.raises(AirflowFailException, match="Read the ledger"):
+    with pytest.raises(AirflowFailException, match="Read the cursor"):
         world.claim()

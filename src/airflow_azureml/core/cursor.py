@@ -4,7 +4,7 @@ Airflow keeps every event, but does not hand every one to a DAG run (apache/airf
 DAG; its run asks here for everything that is open and claims it.
 
 Events get their time before they are committed, and several triggerers commit at the same time: an event may become
-visible after a later one. So the ledger looks back `OVERLAP` behind the newest event that it has claimed, and
+visible after a later one. So the cursor looks back `OVERLAP` behind the newest event that it has claimed, and
 remembers which events in there are claimed. What becomes visible later than that is lost; a transaction that takes
 ten minutes is nothing that Airflow does.
 """
@@ -138,7 +138,7 @@ class Claim:
 
 
 @frozen(kw_only=True)
-class Ledger:
+class Cursor:
     """What one task has claimed of one asset's events, so far.
 
     Attributes:
@@ -151,7 +151,7 @@ class Ledger:
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:
-        """Read what `to_wire` wrote; None is a ledger with nothing in it.
+        """Read what `to_wire` wrote; None is a cursor with nothing in it.
 
         Raises:
             ProtocolError: It is something else. Nothing is claimed then; delete the value to claim everything anew.
@@ -161,7 +161,7 @@ class Ledger:
         try:
             return cls(until=_read_time(body["until"]), marks=Marks.from_wire(body["claimed"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProtocolError(f"Read the ledger: {body!r} is none: {error!r}") from error
+            raise ProtocolError(f"Read the cursor: {body!r} is none: {error!r}") from error
 
     def to_wire(self) -> dict[str, Any]:
         """Write it as JSON."""
@@ -211,7 +211,7 @@ class Ledger:
         """Make it fit into so many bytes by forgetting the oldest events in it.
 
         Returns:
-            The ledger, and the number of events forgotten. They will be claimed once more, as forgetting is safe and
+            The cursor, and the number of events forgotten. They will be claimed once more, as forgetting is safe and
             looking back less is not. 100 events a second in all of Airflow take about 20,000 bytes.
         """
         marks, forgotten = self.marks, 0

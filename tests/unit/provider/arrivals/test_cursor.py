@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_azureml.core.arrivals import Arrival
-from airflow_azureml.core.ledger import MAX_BYTES, OVERLAP, Claim, Event, Ledger
+from airflow_azureml.core.cursor import MAX_BYTES, OVERLAP, Claim, Cursor, Event
 from airflow_azureml.errors import ProtocolError
 
 START = datetime(2026, 1, 31, 23, 50, tzinfo=UTC)
@@ -43,25 +43,25 @@ def ids(claim: Claim, events: list[Event]) -> list[int]:
 def test_a_new_ledger_claims_everything() -> None:
     events = [event(1), event(2, after_s=-(10**6))]
 
-    claim, left = Ledger().claim(events, at_most=10)
+    claim, left = Cursor().claim(events, at_most=10)
 
     assert (ids(claim, events), left) == ([1, 2], 0)
 
 
 def test_what_is_claimed_is_not_claimed_again() -> None:
     events = [event(1), event(2)]
-    claim, _ = Ledger().claim(events, at_most=10)
+    claim, _ = Cursor().claim(events, at_most=10)
 
-    again, _ = Ledger().with_claim(claim).claim([*events, event(3)], at_most=10)
+    again, _ = Cursor().with_claim(claim).claim([*events, event(3)], at_most=10)
 
     assert ids(again, [*events, event(3)]) == [3]
 
 
 def test_an_event_that_became_visible_late_is_still_claimed() -> None:
-    claim, _ = Ledger().claim([event(9, after_s=OVERLAP.total_seconds())], at_most=10)
+    claim, _ = Cursor().claim([event(9, after_s=OVERLAP.total_seconds())], at_most=10)
     late = event(2)
 
-    again, _ = Ledger().with_claim(claim).claim([late], at_most=10)
+    again, _ = Cursor().with_claim(claim).claim([late], at_most=10)
 
     assert ids(again, [late]) == [2]
 
@@ -69,31 +69,31 @@ def test_an_event_that_became_visible_late_is_still_claimed() -> None:
 def test_a_claim_stops_at_whole_events_oldest_first_and_says_how_many_it_leaves() -> None:
     events = [event(3, after_s=3, arrivals=2), event(1, after_s=1, arrivals=2), event(2, after_s=2, arrivals=2)]
 
-    claim, left = Ledger().claim(events, at_most=5)
+    claim, left = Cursor().claim(events, at_most=5)
 
     assert (sorted(ids(claim, events)), left) == ([1, 2], 1)
 
 
 def test_an_event_with_more_arrivals_than_a_claim_may_have_is_taken_all_the_same() -> None:
-    claim, left = Ledger().claim([event(1, arrivals=9)], at_most=5)
+    claim, left = Cursor().claim([event(1, arrivals=9)], at_most=5)
 
     assert (len(claim.marks), left) == (1, 0)
 
 
 def test_entering_an_old_claim_once_more_changes_nothing() -> None:
-    old, _ = Ledger().claim([event(1)], at_most=10)
-    new, _ = Ledger().claim([event(2, after_s=10**6)], at_most=10)
-    ledger = Ledger().with_claim(old).with_claim(new)
+    old, _ = Cursor().claim([event(1)], at_most=10)
+    new, _ = Cursor().claim([event(2, after_s=10**6)], at_most=10)
+    cursor = Cursor().with_claim(old).with_claim(new)
 
-    assert ledger.with_claim(old) == ledger
+    assert cursor.with_claim(old) == cursor
 
 
 def test_an_arrival_that_was_claimed_and_is_told_again_by_a_later_event_is_not_claimed_twice() -> None:
     first = event(1)
     once_more = attrs.evolve(first, id=2, time=START + timedelta(seconds=90))
-    claim, _ = Ledger().claim([first], at_most=10)
+    claim, _ = Cursor().claim([first], at_most=10)
 
-    again, _ = Ledger().with_claim(claim).claim([first, once_more], at_most=10)
+    again, _ = Cursor().with_claim(claim).claim([first, once_more], at_most=10)
 
     assert ids(again, [first, once_more]) == [2]
     assert again.arrivals([first, once_more]) == []
@@ -103,16 +103,16 @@ def test_an_arrival_that_was_claimed_and_is_told_again_by_a_later_event_is_not_c
 def test_an_arrival_that_nobody_has_claimed_is_not_taken_for_one_that_is_told_again() -> None:
     events = [event(1), attrs.evolve(event(1), id=2)]
 
-    claim, _ = Ledger().claim(events, at_most=10)
+    claim, _ = Cursor().claim(events, at_most=10)
 
     assert [arrival.path for arrival in claim.arrivals(events)] == ["1-0", "1-0"]
 
 
 def test_an_empty_claim_changes_nothing() -> None:
-    claim, left = Ledger().claim([], at_most=1)
+    claim, left = Cursor().claim([], at_most=1)
 
     assert left == 0
-    assert Ledger().with_claim(claim) == Ledger()
+    assert Cursor().with_claim(claim) == Cursor()
     assert Claim.from_wire(json.loads(json.dumps(claim.to_wire()))) == claim
 
 
@@ -122,28 +122,28 @@ sets = st.lists(st.tuples(st.integers(1, 10**9) | st.integers(1, 600), st.intege
 @given(sets)
 def test_a_claim_and_a_ledger_are_read_as_they_were_written(pairs: list[tuple[int, int]]) -> None:
     events = [event(number, after_s=after_s, arrivals=0) for number, after_s in pairs]
-    claim, _ = Ledger().claim(events, at_most=1)
-    ledger = Ledger().with_claim(claim)
+    claim, _ = Cursor().claim(events, at_most=1)
+    cursor = Cursor().with_claim(claim)
 
     assert ids(Claim.from_wire(json.loads(json.dumps(claim.to_wire()))), events) == [each.id for each in events]
-    assert Ledger.from_wire(json.loads(json.dumps(ledger.to_wire()))) == ledger
+    assert Cursor.from_wire(json.loads(json.dumps(cursor.to_wire()))) == cursor
 
 
 @pytest.mark.parametrize(
     "body", [{}, [], "text", {"until": "now", "claimed": {}}, {"until": None, "claimed": {"x": 1}}]
 )
 def test_a_stored_value_that_is_no_ledger_is_an_error_and_never_an_empty_ledger(body: Any) -> None:
-    with pytest.raises(ProtocolError, match="Read the ledger"):
-        Ledger.from_wire(body)
+    with pytest.raises(ProtocolError, match="Read the cursor"):
+        Cursor.from_wire(body)
 
 
 def test_ten_minutes_of_a_hundred_events_a_second_fit_into_the_store() -> None:
     events = [event(number * 2, after_s=number / 100, arrivals=0) for number in range(66_000)]
-    claim, _ = Ledger().claim(events, at_most=1)
-    ledger, forgotten = Ledger().with_claim(claim).fitting()
+    claim, _ = Cursor().claim(events, at_most=1)
+    cursor, forgotten = Cursor().with_claim(claim).fitting()
 
     assert forgotten == 0
-    assert len(json.dumps(ledger.to_wire())) < MAX_BYTES
+    assert len(json.dumps(cursor.to_wire())) < MAX_BYTES
 
 
 @given(sets, st.integers(0, 400))
@@ -151,8 +151,8 @@ def test_a_ledger_that_is_too_large_forgets_its_oldest_events_and_claims_them_ag
     pairs: list[tuple[int, int]], size_bytes: int
 ) -> None:
     events = [event(number, after_s=after_s, arrivals=0) for number, after_s in pairs]
-    claim, _ = Ledger().claim(events, at_most=1)
-    full = Ledger().with_claim(claim)
+    claim, _ = Cursor().claim(events, at_most=1)
+    full = Cursor().with_claim(claim)
     small, forgotten = full.fitting(size_bytes)
     assume(forgotten)
 
@@ -225,17 +225,17 @@ class ClaimingInAnyOrder(RuleBasedStateMachine):
     def _try(self, run: Run, dies_before: str) -> None:
         """Do what the operator does, and die before one of its steps."""
         run.crashed = run.crashed or bool(dies_before)
-        ledger = Ledger.from_wire(self.stored)
+        cursor = Cursor.from_wire(self.stored)
         if run.noted is None:
-            readable = [each for each in self.visible if ledger.after is None or each.time >= ledger.after]
-            claim, _ = ledger.claim(readable, at_most=self.at_most)
+            readable = [each for each in self.visible if cursor.after is None or each.time >= cursor.after]
+            claim, _ = cursor.claim(readable, at_most=self.at_most)
             if dies_before == "note":
                 return
             run.noted = json.loads(json.dumps(claim.to_wire()))
         claim = Claim.from_wire(run.noted)
         if dies_before == "enter":
             return
-        self.stored = json.loads(json.dumps(ledger.with_claim(claim).to_wire()))
+        self.stored = json.loads(json.dumps(cursor.with_claim(claim).to_wire()))
         if dies_before == "return":
             return
         run.returned.append(frozenset(ids(claim, self.visible)))
