@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,16 +24,20 @@ class StartError(RuntimeError):
     """A part of the stack did not become ready; the message ends with the tail of its log."""
 
 
+#: Below the ports that Linux gives to whoever connects to something, so that none of those is in the way.
+PORTS = range(20_000, 32_000)
+
+
 def free_ports(count: int) -> list[int]:
-    """Find TCP ports of 127.0.0.1 that nobody listens on; all are free at the same moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Find TCP ports of 127.0.0.1 that nobody listens on; drawn at random, for others may look at the same moment."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise StartError(f"Of the ports {PORTS.start} to {PORTS.stop} there are not {count} free ones.")
 
 
 def own_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,28 @@ from airflow.sdk import DAG
 
 from airflow_azureml.operators.job import AzureMLJobOperator
 from airflow_azureml.operators.pipeline import AzureMLPipelineOperator, BatchEndpoint, PipelineComponent
+from airflow_azureml.triggers.job import JobTrigger
+
+
+class Misled(AzureMLPipelineOperator):
+    """Is told of another job first, as where its trigger got the id of one that was deleted a moment before."""
+
+    template_fields = (*AzureMLPipelineOperator.template_fields, "other")
+    is_resumed = False
+
+    def __init__(self, *, other: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.other = other
+
+    def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
+        self.is_resumed = True
+        return super().resume_execution(*args, **kwargs)
+
+    def _trigger(self, *args: Any, **kwargs: Any) -> JobTrigger:
+        made = super()._trigger(*args, **kwargs)
+        made.job = made.job if self.is_resumed else self.other
+        return made
+
 
 INPUTS = {
     "word": "{{ dag_run.conf.get('word', 'hello') }}",
@@ -27,6 +49,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "wrong_inputs": {"pipeline": BatchEndpoint("small"), "inputs": {"wrod": "x", "code": "many"}},
     "elsewhere": {"pipeline": BatchEndpoint("small"), "conn_id": "azureml_elsewhere"},
     "leaving": {"pipeline": BatchEndpoint("small"), "on_kill_action": "leave"},
+    "misled": {"kind": Misled, "other": "{{ dag_run.conf['other'] }}", "pipeline": BatchEndpoint("small"), **RETRIED},
 }
 SOURCES: dict[str, Any] = {
     "file": str(Path(__file__).parent / "small_job" / "{{ dag_run.conf.get('file', 'job.yml') }}"),
@@ -44,7 +67,7 @@ for kind, source in SOURCES.items():
 
 for kind, options in KINDS.items():
     with DAG(f"small_{kind}", schedule=None, is_paused_upon_creation=False) as dag:
-        AzureMLPipelineOperator(
+        options.pop("kind", AzureMLPipelineOperator)(
             task_id="run",
             **{
                 "inputs": INPUTS,

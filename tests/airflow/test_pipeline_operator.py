@@ -8,11 +8,9 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
-from azureml_emulator.tokens import issue
-from demo.azure import ACCOUNT_KEY, WORKSPACE_ID
+from demo.azure import ACCOUNT_KEY
 from demo.stack import Airflow
 
 if TYPE_CHECKING:
@@ -82,23 +80,17 @@ def test_clearing_a_waiting_task_ends_its_job_before_a_new_one_starts(small: Sma
     assert [job["status"] for job in small.jobs(run)] == ["Canceled", "Completed"]
 
 
-def test_what_befell_the_job_of_a_task_that_was_ended_is_not_taken_for_the_next_ones(small: Small) -> None:
-    ended = small.begin("leaving", seconds=300)
-    small.until_watched(ended)
-    where = f"/api/v2/dags/{ended[0]}/dagRuns/{ended[1]}/taskInstances/run"
-    small.airflow.call("PATCH", where, {"new_state": "success"})
-    after = small.begin("named", endpoint="small", deployment="", word="mine", seconds=6)
-    (job,) = small.jobs(ended)
-    httpx.post(
-        f"{small.emulator.http}{WORKSPACE_ID}/jobs/{job['name']}/cancel",
-        params={"api-version": "2024-01-01-preview"},
-        headers={"Authorization": f"Bearer {issue('https://management.azure.com')}"},
-        trust_env=False,
-    ).raise_for_status()
+def test_what_befell_another_tasks_job_is_not_taken_for_this_ones(small: Small) -> None:
+    ended = small.begin("plain")
+    small.until(ended)
+    (other,) = small.jobs(ended)
 
-    assert small.until(after)["state"] == "success", small.log(after)
-    assert [each["status"] for each in small.jobs(after)] == ["Completed"]
-    small.until_jobs(ended, "Canceled")
+    misled = small.begin("misled", other=other["name"], seconds=12)
+
+    assert small.until(misled)["state"] == "success", small.log(misled)
+    (mine,) = small.jobs(misled)
+    assert f"Airflow told of job {other['name']}; this task's is {mine['name']}" in small.log(misled)
+    assert (small.xcom(misled)["job"], mine["status"]) == (mine["name"], "Completed")
 
 
 def test_the_same_key_in_another_run_is_answered_by_the_job_that_is_there(small: Small, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from azureml_emulator.cli import environment
 from azureml_emulator.names import WorkspaceName
 from azureml_emulator.settings import Addresses, addresses_path
+from demo.processes import free_ports
 
 REPOSITORY = Path(__file__).parents[2]
 AZURITE = REPOSITORY / "tools/azurite/node_modules/azurite/dist/src/azurite.js"
@@ -37,18 +37,6 @@ def wait_for(condition: Callable[[], bool], what: str, patience_s: float = PATIE
         if time.monotonic() > deadline:
             pytest.fail(f"after {patience_s:.0f} s still not so: {what}")
         time.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @attrs.define

@@ -18,7 +18,8 @@ from airflow_azureml.core.jobs import JobSnapshot
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import UnavailableError
 from airflow_azureml.wire import jobs, logs, workspaces
-from tests.contract.conftest import ARM_ID, WORKSPACE, Emulator, free_ports, wait_for
+from demo.processes import free_ports
+from tests.contract.conftest import ARM_ID, WORKSPACE, Emulator, wait_for
 from tests.contract.controlled import advance, client_of, controlled_emulator, frozen_client, new_name
 
 SUBSCRIPTION, GROUP, NAME = WORKSPACE.split("/")
