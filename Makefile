@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # npm writes this file last.
 AZURITE := tools/azurite/node_modules/.package-lock.json
-# PostgreSQL's drivers, which only `make chaos CASE=jobs` needs here.
+# PostgreSQL's drivers, which only `make chaos` needs here.
 POSTGRES := $(VENV)/.postgres
 
 BENCH ?=
@@ -29,7 +29,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: install ## Start all, let three files arrive, show and check what became of them, end all
+demo: install ## Start all, let four files arrive in a batch, show and check what became of them, end all
 	@$(BIN)/python -m demo
 
 .PHONY: up
@@ -56,7 +56,7 @@ bench: install ## Measure us against the peer, one JSON line each; BENCH=name fo
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: chaos
-chaos: install $(if $(filter jobs,$(CASE)),$(POSTGRES)) ## Kill processes at random moments; CASE=jobs: 200 jobs on PostgreSQL; SEED=n repeats a run
+chaos: install $(POSTGRES) ## Kill everything at random moments while 1,000 blobs arrive; CASE=jobs: 200 jobs; SEED=n repeats a run
 	@$(BIN)/python -m demo.chaos --case $(CASE) $(SEED)
 
 .PHONY: install

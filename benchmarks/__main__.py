@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.report import Report
 
-NAMES = ("parse", "submit", "inflight")
+NAMES = ("parse", "submit", "inflight", "events", "latency", "burst", "ledger", "scan")
 
 
 def main(names: list[str]) -> int:

@@ -13,19 +13,19 @@ from rich.console import Console
 
 from demo import lasting
 from demo.azure import INCOMING
-from demo.patients import PatientFile, three_files
+from demo.patients import PatientFile, arriving_files
 from demo.processes import StartError
 from demo.scenario import ScenarioError, upload
 from demo.show import Show
 from demo.stack import Stack
-from demo.tour import bring_up, run
+from demo.tour import bring_up, run, turn_on
 
 
 def main() -> int:
     """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="The demonstration of this repository.")
     parser.add_argument("what", nargs="?", choices=("demo", "up", "down", "upload"), default="demo")
-    parser.add_argument("files", nargs="*", type=Path, help="upload: CSV files; the demonstration's three when none")
+    parser.add_argument("files", nargs="*", type=Path, help="upload: CSV files; the demonstration's when none")
     asked = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -54,7 +54,9 @@ def up(console: Console) -> int:
     lasting.clear()
     stack = Stack(lasting.FOLDER)
     with stack.owned() as owned:
-        bring_up(owned, Show("", console=console))
+        show = Show("", console=console)
+        bring_up(owned, show)
+        turn_on(owned, show)
         found = {
             "Airflow": stack.airflow.url,
             "emulator": f"{stack.emulator.http}/ui",
@@ -79,7 +81,9 @@ def send(console: Console, paths: list[Path]) -> int:
     if not found or not lasting.is_up():
         console.print("Nothing runs to upload to; `make up` starts it.")
         return 1
-    files = [PatientFile(f"patients/{path.name}", path.read_bytes(), good=0) for path in paths] or list(three_files())
+    files = [PatientFile(f"patients/{path.name}", path.read_bytes(), good=0) for path in paths] or list(
+        arriving_files()
+    )
     with BlobServiceClient.from_connection_string(found["blobs"]) as service:
         for file in files:
             version = upload(service, file)

@@ -241,7 +241,11 @@ class Airflow:
         return any(watcher["trigger_id"] for asset in assets for watcher in asset["watchers"])
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()

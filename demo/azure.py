@@ -75,7 +75,11 @@ class Azurite:
         self.child.kill(signal.SIGTERM)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -171,10 +175,14 @@ class Emulator:
         Raises:
             StartError: It does not become ready.
         """
-        (self.state_dir / "addresses.json").unlink(missing_ok=True)
-        self.child.start()
+        self.launch()
         self.child.wait_until(self._is_ready, deadline_s=60)
         return self
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
+        (self.state_dir / "addresses.json").unlink(missing_ok=True)
+        self.child.start()
 
     def _is_ready(self) -> bool:
         return (self.state_dir / "addresses.json").exists() and _answers(self.http)
@@ -188,7 +196,11 @@ class Emulator:
         self.child.kill(signal.SIGKILL)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()

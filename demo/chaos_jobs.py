@@ -10,13 +10,11 @@ processes are real).
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +25,15 @@ from rich.console import Console
 
 from azureml_emulator.faults import KINDS
 from azureml_emulator.tokens import issue
+from demo.agenda import Agenda
 from demo.airflow import Airflow
 from demo.azure import RESOURCE_GROUP, ROOT, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID, Emulator
 from demo.chaos_judge import Job, Look, Task, faults, figures
-from demo.chaos_plan import DAG, Instance, Kill, Plan, Storm, draw, run_id
+from demo.chaos_plan import DAG, Instance, Plan, Storm, draw, run_id
 from demo.chaos_show import Tally
 from demo.evidence import API_VERSION, KEY_PROPERTY, OWNER_PROPERTY
 from demo.hammer import Hammer
+from demo.killing import Killing
 from demo.postgres import MissingError, Postgres
 from demo.stack import Stack
 
@@ -84,7 +84,7 @@ def run(seed: int, console: Console) -> int:
     hits = {
         "kills": hammer.killed.total(),
         "killed": dict(sorted(hammer.killed.items())),
-        "ended_by_themselves": chaos.revived.total(),
+        "ended_by_themselves": chaos.killing.revived.total(),
         "requests_struck": chaos.struck,
     }
     told = {**hits, **figures(look, plan.goings, wrong)}
@@ -181,54 +181,34 @@ class _Chaos:
         self.airflow: Airflow = stack.airflow
         self.plan, self.show, self.hammer = plan, show, hammer
         self._emulator = _client(stack.emulator)
-        self._began = time.monotonic()
-        self._order = itertools.count()
-        #: What is still to happen, the next one first; each says how many seconds later it wants to be tried again.
-        self._ahead: list[tuple[float, int, Callable[[], float | None]]] = []
-        self._down: set[str] = set()
+        self._agenda = Agenda()
+        self.killing = Killing(hammer, self._agenda, show, is_over=lambda: self._is_over)
         self._seen = Look(tasks={}, jobs=())
-        #: How often each part has ended without being killed.
-        self.revived: Counter[str] = Counter()
         #: How many requests the storms have struck.
         self.struck = 0
 
     def run(self) -> Look:
         """Let everything happen, and look until all is over or the time is."""
         for part, at_s in enumerate(self.plan.parts):
-            self._at(at_s, partial(self._begin, part))
-        for kill in self.plan.kills:
-            self._at(kill.at_s, partial(self._kill, kill))
+            self._agenda.add(at_s, partial(self._begin, part))
+        self.killing.expect(self.plan.kills)
         for storm in self.plan.storms:
-            self._at(storm.at_s, partial(self._storm, storm))
+            self._agenda.add(storm.at_s, partial(self._storm, storm))
         self.show.doing("Killing")
         looked_at = changed_at = ends_at = 0.0
-        with self._emulator:
+        with self._emulator, self.killing:
             while True:
-                self._happen()
-                self._revive()
-                if not self._ahead and not ends_at:
-                    ends_at = self._now + DEADLINE_S
+                self._agenda.happen()
+                self.killing.revive()
+                if self._agenda.is_empty and not ends_at:
+                    ends_at = self._agenda.now + DEADLINE_S
                     self.show.doing("Waiting until all is over")
-                if self._now >= looked_at + LOOK_EVERY_S:
-                    looked_at, before, self._seen = self._now, self._seen, self._look() or self._seen
+                if self._agenda.now >= looked_at + LOOK_EVERY_S:
+                    looked_at, before, self._seen = self._agenda.now, self._seen, self._look() or self._seen
                     changed_at = changed_at if self._seen == before else looked_at
                     if ends_at and (self._is_over or looked_at > min(ends_at, changed_at + STUCK_S)):
                         return self._with_results(self._seen)
                 time.sleep(0.1)
-
-    @property
-    def _now(self) -> float:
-        return time.monotonic() - self._began
-
-    def _at(self, at_s: float, action: Callable[[], float | None]) -> None:
-        heapq.heappush(self._ahead, (at_s, next(self._order), action))
-
-    def _happen(self) -> None:
-        while self._ahead and self._ahead[0][0] <= self._now:
-            _, _, action = heapq.heappop(self._ahead)
-            again_s = action()
-            if again_s is not None:
-                self._at(self._now + again_s, action)
 
     def _begin(self, part: int) -> float | None:
         body = {"logical_date": None, "dag_run_id": run_id(part), "conf": {"part": part}}
@@ -244,40 +224,13 @@ class _Chaos:
         self.show.say(f"Run {run_id(part)} is begun")
         return None
 
-    def _kill(self, kill: Kill) -> float | None:
-        if kill.part == "worker":
-            told = self.hammer.strike_task(whole=kill.whole, pick=kill.pick)
-            if not told:
-                return None if self._is_over else 0.2
-        elif not self.hammer.is_up(kill.part):
-            return 0.5
-        else:
-            self._down.add(kill.part)
-            told = self.hammer.strike(kill.part, whole=kill.whole)
-            self._at(self._now + kill.down_s, partial(self._launch, kill.part))
-        self.show.say(f"Killed: {told}")
-        return None
-
-    def _launch(self, part: str) -> None:
-        self.hammer.clear(part)
-        self.airflow.launch(part)
-        self._down.discard(part)
-
-    def _revive(self) -> None:
-        """Start again what has ended by itself, as whatever runs Airflow does."""
-        for part in self.airflow.parts:
-            if part not in self._down and not self.hammer.is_up(part):
-                self.show.say(f"The {part} has ended by itself; it is started again")
-                self.revived[part] += 1
-                self.airflow.launch(part)
-
     def _storm(self, storm: Storm) -> None:
         self._emulator.put("/control/faults", json=list(storm.faults)).raise_for_status()
         what = ", ".join(
             str(fault.get("status") or next(name for name in fault if name in KINDS)) for fault in storm.faults
         )
         self.show.say(f"Azure ML has faults for {storm.lasts_s:.0f} s: {what}")
-        self._at(self._now + storm.lasts_s, self._calm)
+        self._agenda.add(self._agenda.now + storm.lasts_s, self._calm)
 
     def _calm(self) -> None:
         self.struck += sum(fault["struck"] for fault in self._emulator.get("/control/faults").json())

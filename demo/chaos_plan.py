@@ -175,7 +175,7 @@ def draw(seed: int, *, parts: int = PARTS, kills: int = KILLS, span_s: float = S
         parts=[part * span_s * 2 / 3 / parts for part in range(parts)],
         scripts=scripts,
         goings=goings,
-        kills=_kills(source, kills, span_s),
+        kills=draw_kills(source, KINDS, count=kills, least=LEAST_OF_EACH, span_s=span_s),
         storms=_storms(source, span_s),
     )
 
@@ -209,21 +209,32 @@ def _going(source: random.Random, scripts: Sequence[str]) -> Going:
     return Going(fate, first, first)
 
 
-def _kills(source: random.Random, count: int, span_s: float) -> list[Kill]:
-    """Draw kills; those of one kind fall into slots of their own, so that they are spread over the whole time."""
-    kinds = [kind for kind in KINDS for _ in range(LEAST_OF_EACH)]
-    kinds += source.choices(list(KINDS), k=count - len(kinds))
+def draw_kills(
+    source: random.Random, kinds: Mapping[str, Sequence[str]], *, count: int, least: int, span_s: float
+) -> list[Kill]:
+    """Draw kills; those of one kind fall into slots of their own, so that they are spread over the whole time.
+
+    Args:
+        source: Where numbers are drawn.
+        kinds: What may be killed: kinds of process, and the parts of each by name.
+        count: SIGKILLs in all.
+        least: Of each kind.
+        span_s: Seconds in which they fall.
+    """
+    chosen = [kind for kind in kinds for _ in range(least)]
+    chosen += source.choices(list(kinds), k=count - len(chosen))
     found = []
-    for kind in KINDS:
-        slot_s = span_s / kinds.count(kind)
-        found += [_kill(source, kind, number * slot_s, slot_s) for number in range(kinds.count(kind))]
+    for kind, parts in kinds.items():
+        slot_s = span_s / max(1, chosen.count(kind))
+        found += [_kill(source, kind, parts, (number * slot_s, slot_s)) for number in range(chosen.count(kind))]
     return sorted(found, key=lambda kill: kill.at_s)
 
 
-def _kill(source: random.Random, kind: str, since_s: float, slot_s: float) -> Kill:
+def _kill(source: random.Random, kind: str, parts: Sequence[str], slot: tuple[float, float]) -> Kill:
+    since_s, slot_s = slot
     return Kill(
         at_s=round(since_s + source.uniform(min(APART_S, slot_s / 2), slot_s), 2),
-        part=source.choice(KINDS[kind]),
+        part=source.choice(parts),
         # A port or a socket that an orphan holds would keep some from starting again.
         whole=source.random() < 0.5 or kind in ALWAYS_WHOLE,  # noqa: PLR2004  # one of two
         down_s=0.0 if kind == "worker" else round(source.uniform(0, 5), 2),

@@ -35,7 +35,7 @@ REJECTED = "rejected.csv"
 API_VERSION = "2024-01-01-preview"
 
 
-@attrs.frozen
+@attrs.frozen(order=True)
 class Version:
     """One version of one blob.
 
@@ -47,7 +47,7 @@ class Version:
 
     path: str
     etag: str
-    at: float = attrs.field(default=0.0, eq=False)
+    at: float = attrs.field(default=0.0, eq=False, order=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -135,7 +135,12 @@ class Witness:
     Args:
         stack: The stack; it has to be started.
         blobs: Its blob service.
+
+    Attributes:
+        dag: The DAG that is looked at.
     """
+
+    dag = DAG
 
     def __init__(self, stack: Stack, blobs: BlobServiceClient) -> None:
         self.stack = stack
@@ -153,23 +158,35 @@ class Witness:
 
     def look(self) -> Look:
         """Look once."""
-        runs = {each["dag_run_id"]: each["state"] for each in self._airflow(f"/dags/{DAG}/dagRuns", "dag_runs")}
+        runs = self.runs()
         tasks: dict[Version, list[Task]] = {}
         for run in runs:
             for version, task in self._tasks(run):
                 tasks.setdefault(version, []).append(task)
         return Look(
-            heard=self._heard(),
+            heard={version: times[0] for version, times in self.heard_each().items()},
             tasks={version: tuple(each) for version, each in tasks.items()},
-            jobs={job.name: job for job in self._jobs()},
-            current={blob.name: str(blob.etag).strip('"') for blob in self._blobs(INCOMING)},
+            jobs={job.name: job for job in self.jobs()},
+            current=self.current(),
             files=frozenset(self._prediction_files()),
             runs=runs,
         )
 
+    def runs(self) -> dict[str, str]:
+        """List the runs of the DAG, each with its state."""
+        return {each["dag_run_id"]: each["state"] for each in self._airflow(f"/dags/{self.dag}/dagRuns", "dag_runs")}
+
+    def current(self) -> dict[str, str]:
+        """List the incoming blobs that are there, each with its eTag."""
+        return {blob.name: str(blob.etag).strip('"') for blob in self._blobs(INCOMING)}
+
     def scores(self, task: Task) -> Scores:
         """Read what a task's job has written."""
-        container, path = self._place(task.predictions)
+        return self.scores_at(task.predictions)
+
+    def scores_at(self, uri: str) -> Scores:
+        """Read what lies in a folder of predictions."""
+        container, path = self.place(uri)
         header, *rows = self._table(container, f"{path}/{PREDICTIONS}") or [[]]
         return Scores(
             place=f"{container}/{path}",
@@ -178,7 +195,7 @@ class Witness:
             rejected=tuple(tuple(row) for row in self._table(container, f"{path}/{REJECTED}")[1:]),
         )
 
-    def _place(self, uri: str) -> tuple[str, str]:
+    def place(self, uri: str) -> tuple[str, str]:
         """Find the container and folder that a URI means."""
         if uri.startswith("azureml://"):
             datastore, _, path = uri.partition("/datastores/")[2].partition("/paths/")
@@ -196,7 +213,7 @@ class Witness:
 
     def run_page(self, run: str) -> str:
         """Give the address of Airflow's page of a DAG run."""
-        return f"{self.stack.airflow.url}/dags/{DAG}/runs/{run}"
+        return f"{self.stack.airflow.url}/dags/{self.dag}/runs/{run}"
 
     def _airflow(self, path: str, what: str, **params: Any) -> list[Any]:
         found: list[Any] = []
@@ -206,16 +223,17 @@ class Witness:
             if not page[what] or len(found) >= page["total_entries"]:
                 return found
 
-    def _heard(self) -> dict[Version, float]:
+    def heard_each(self) -> dict[Version, list[float]]:
+        """List when Airflow stored events of each version, oldest first."""
         try:
             events = self._airflow("/assets/events", "asset_events", order_by="timestamp")
         except httpx.HTTPStatusError:
             # Airflow 3.3 cannot say while a run that was created has not begun.
             return {}
-        heard: dict[Version, float] = {}
+        heard: dict[Version, list[float]] = {}
         for event in events:
             for version in _versions(event.get("extra")):
-                heard.setdefault(version, _seconds(event["timestamp"]))
+                heard.setdefault(version, []).append(_seconds(event["timestamp"]))
         return heard
 
     def _tasks(self, run: str) -> Iterable[tuple[Version, Task]]:
@@ -252,7 +270,8 @@ class Witness:
                 return None
             raise
 
-    def _jobs(self) -> Iterable[Job]:
+    def jobs(self) -> Iterable[Job]:
+        """List the provider's jobs and their steps."""
         for raw in self._pages(f"{WORKSPACE_ID}/jobs?api-version={API_VERSION}"):
             body = raw["properties"]
             properties = body.get("properties") or {}
@@ -317,7 +336,7 @@ def faults(look: Look, wanted: Mapping[Version, PatientFile], *, scores_of: Call
         if task is None:
             wrong.append(f"{version.path}: no task of Airflow's ended with its completed job {completed[0].name}")
         else:
-            wrong += _faults_of_scores(scores_of(task), file)
+            wrong += faults_of_scores(scores_of(task), file)
     keys = Counter(job.key for job in look.jobs.values() if job.status == "Completed")
     wrong += [f"key {key} has {count} completed jobs" for key, count in keys.items() if count > 1]
     of_tasks = {task.job: task for tasks in look.tasks.values() for task in tasks if task.job}
@@ -330,7 +349,8 @@ def faults(look: Look, wanted: Mapping[Version, PatientFile], *, scores_of: Call
     return wrong
 
 
-def _faults_of_scores(scores: Scores, file: PatientFile) -> Sequence[str]:
+def faults_of_scores(scores: Scores, file: PatientFile) -> Sequence[str]:
+    """Say what is not as it has to be in what lies in storage for one file; empty when all is."""
     wrong = []
     if len(scores.rows) != file.good:
         wrong.append(f"{file.path} has {len(scores.rows)} predictions, not {file.good} ({scores.place})")

@@ -1,4 +1,4 @@
-"""SIGKILL for one part of Airflow, or for a task that runs just now."""
+"""SIGKILL for one part of Airflow, for a task that runs just now, for the emulator and for Azurite."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Self
 
 from demo.airflow import Airflow
-from demo.processes import signal_group, wait_until
+from demo.azure import Emulator
+from demo.processes import Child, signal_group, wait_until
+from demo.valve import ValvedAzurite
 
 #: How a busy worker of the LocalExecutor calls itself; Airflow's ``local_executor.py``.
 _WORKER = "airflow worker -- LocalExecutor"
 _IDLE = "<idle>"
+AZURITE, EMULATOR = "azurite", "emulator"
 
 
 class Hammer:
@@ -22,11 +25,19 @@ class Hammer:
 
     Args:
         airflow: Whose parts.
+        emulator: The part ``emulator``, where that is killed too.
+        azurite: The part ``azurite``, likewise.
     """
 
-    def __init__(self, airflow: Airflow) -> None:
+    def __init__(
+        self, airflow: Airflow, *, emulator: Emulator | None = None, azurite: ValvedAzurite | None = None
+    ) -> None:
         self._airflow = airflow
+        self._emulator = emulator
+        self._azurite = azurite
         self._left: dict[str, int] = {}
+        #: Tasks that were killed, of which the system may not know yet that they are dead.
+        self._struck: set[int] = set()
         #: How often each kind was hit.
         self.killed: Counter[str] = Counter()
 
@@ -37,14 +48,47 @@ class Hammer:
         for part in list(self._left):
             self.clear(part)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Everything that may be killed and started again."""
+        mine = {EMULATOR: self._emulator, AZURITE: self._azurite}
+        return (*self._airflow.parts, *(part for part, each in mine.items() if each is not None))
+
+    def _child(self, part: str) -> Child:
+        if part == EMULATOR and self._emulator is not None:
+            return self._emulator.child
+        if part == AZURITE and self._azurite is not None:
+            return self._azurite.child
+        return self._airflow.children[part]
+
     def is_up(self, part: str) -> bool:
         """Whether a part runs."""
-        return self._airflow.children[part].is_alive
+        return self._child(part).is_alive
+
+    def launch(self, part: str) -> None:
+        """Start a part again; only Azurite is waited for, since its valve is opened then."""
+        self.clear(part)
+        if part == EMULATOR and self._emulator is not None:
+            self._emulator.launch()
+        elif part == AZURITE and self._azurite is not None:
+            self._azurite.rise()
+        else:
+            self._airflow.launch(part)
 
     def strike(self, part: str, *, whole: bool) -> str:
-        """Kill a part: all it has started, or the one process; returns what was done, in words."""
-        child = self._airflow.children[part]
+        """Kill a part: all it has started, or the one process; returns what was done, in words.
+
+        Azurite is killed when it has saved what it has acknowledged, which takes some seconds. What the emulator has
+        started, which are the jobs, lives on until it is started again.
+        """
+        child = self._child(part)
         self.killed[part.removesuffix("-2")] += 1
+        if part == AZURITE and self._azurite is not None:
+            self._azurite.fall()
+            return "Azurite, after all of its connections"
+        if part == EMULATOR:
+            child.kill()
+            return "the emulator"
         if whole or child.pid is None:
             child.kill()
             return f"the {part} with all it has started"
@@ -73,7 +117,7 @@ class Hammer:
         Returns:
             What was done, in words; empty when none runs.
         """
-        running = self._running()
+        running = [each for each in self._running() if each[1] not in self._struck]
         if not running:
             return ""
         worker, task, title = running[int(pick * len(running))]
@@ -81,6 +125,7 @@ class Hammer:
             if whole:
                 os.kill(worker, signal.SIGKILL)
             os.kill(task, signal.SIGKILL)
+            self._struck.add(task)
             self.killed["worker"] += 1
             return f"task instance {title.partition(': ')[2]}{' with its worker' if whole else ' alone'}"
         return ""

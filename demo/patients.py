@@ -21,12 +21,14 @@ class PatientFile:
         content: Its bytes.
         good: How many of its rows can be scored.
         bad: How many cannot.
+        is_broken: Whether it cannot be scored as a whole.
     """
 
     path: str
     content: bytes
     good: int
     bad: int = 0
+    is_broken: bool = False
 
 
 def whole(path: str, *, first: int, count: int) -> PatientFile:
@@ -51,12 +53,19 @@ def half_broken(path: str, *, first: int, count: int) -> PatientFile:
     return PatientFile(path, _csv(rows), good=count - bad, bad=bad)
 
 
-def three_files() -> tuple[PatientFile, PatientFile, PatientFile]:
-    """Make the demonstration's: two whole ones, and a half-broken one."""
+def picture(path: str) -> PatientFile:
+    """Make a file that is no CSV at all, whatever it is called: the beginning of an image."""
+    return PatientFile(path, b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(64), good=0, is_broken=True)
+
+
+def arriving_files() -> tuple[PatientFile, ...]:
+    """Make the demonstration's, in the order in which they arrive; the second one is replaced by the last."""
     return (
         whole("patients/ward-a.csv", first=0, count=40),
         whole("patients/ward-b.csv", first=40, count=60),
         half_broken("patients/ward-c.csv", first=100, count=24),
+        picture("patients/ward-d.csv"),
+        whole("patients/ward-b.csv", first=40, count=50),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import subprocess
@@ -100,18 +101,32 @@ def queues(emulator: Emulator) -> QueueServiceClient:
     return QueueServiceClient.from_connection_string(emulator.connection_string)
 
 
-def prepare(stack: Stack) -> None:
+def prepare(stack: Stack, dag: str = DAG) -> None:
     """Make container and queue, and let Airflow listen for arrivals.
 
     Raises:
         ScenarioError: Airflow does not listen in time.
     """
-    with blobs(stack.emulator), queues(stack.emulator) as service, contextlib.suppress(ResourceExistsError):
+    make_queue(stack.emulator)
+    listen(stack, dag)
+
+
+def make_queue(emulator: Emulator) -> None:
+    """Make the container for incoming files and the queue of arrivals."""
+    with blobs(emulator), queues(emulator) as service, contextlib.suppress(ResourceExistsError):
         service.create_queue(ARRIVALS_QUEUE)
-    stack.airflow.unpause(DAG)
-    if not wait_until(lambda: stack.airflow.listens(DAG), deadline_s=90):
+
+
+def listen(stack: Stack, dag: str) -> None:
+    """Turn a DAG on, and wait until Airflow listens for what wakes it.
+
+    Raises:
+        ScenarioError: Airflow does not listen in time.
+    """
+    stack.airflow.unpause(dag)
+    if not wait_until(lambda: stack.airflow.listens(dag), deadline_s=90):
         raise ScenarioError(
-            f"Airflow does not listen for what wakes {DAG} after 90 s; see {stack.airflow.folder}/parts."
+            f"Airflow does not listen for what wakes {dag} after 90 s; see {stack.airflow.folder}/parts."
         )
 
 
@@ -120,6 +135,19 @@ def upload(service: BlobServiceClient, file: PatientFile) -> Version:
     blob = service.get_blob_client(INCOMING, file.path)
     answer = blob.upload_blob(file.content, overwrite=True)
     return Version(path=file.path, etag=str(answer["etag"]).strip('"'), at=time.time())
+
+
+def deliver_again(emulator: Emulator, version: Version) -> None:
+    """Put a second copy of a version's event into the queue of arrivals, as Event Grid may.
+
+    Raises:
+        ScenarioError: There is no event of it among the first 32 in the queue.
+    """
+    for text in messages(emulator, ARRIVALS_QUEUE):
+        if version.etag in base64.b64decode(text).decode():
+            put_message(emulator, text)
+            return
+    raise ScenarioError(f"No event of {version.path} is in the queue {ARRIVALS_QUEUE}, so it cannot come twice.")
 
 
 def put_message(emulator: Emulator, text: str) -> None:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 #: The hops of a blob, in the order in which it takes them.
-HOPS = ("uploaded", "event", "DAG run", "job: steps", "predictions")
+HOPS = ("uploaded", "event", "batch", "job: steps", "published")
 
 
 @attrs.define
@@ -79,7 +79,8 @@ class Show:
         """Print a small table; its columns are the keys of the first row."""
         table = Table(title=title, title_justify="left", header_style="bold")
         for name in rows[0] if rows else ():
-            table.add_column(name, justify="right")
+            is_figure = all(_is_figure(row[name]) for row in rows)
+            table.add_column(name, justify="right" if is_figure else "left", overflow="fold")
         for row in rows:
             table.add_row(*row.values())
         self.console.print(table)
@@ -105,3 +106,7 @@ class Show:
             self._live.update(self._picture())
             self._live.__exit__(kind, error, trace)
             self._live = None
+
+
+def _is_figure(text: str) -> bool:
+    return text.replace(".", "", 1).lstrip("-").replace("e-", "", 1).isdigit()

@@ -34,6 +34,7 @@ from demo.azure import (
     Emulator,
 )
 from demo.processes import StartError
+from demo.valve import ValvedAzurite
 
 __all__ = ["Airflow", "Azurite", "Emulator", "Stack", "StartError", "airflow_environment"]
 
@@ -53,6 +54,7 @@ class Stack:
         triggerers: See `Airflow`.
         environment: More settings of Airflow's.
         template: See `Airflow.migrate`.
+        valve: Whether a valve stands before Azurite, so that it can be killed without forgetting; see `demo.valve`.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class Stack:
     triggerers: int = 1
     environment: Mapping[str, str] = attrs.field(factory=dict)
     template: Path | None = attrs.field(factory=default_template)
+    valve: bool = False
     azurite: Azurite = attrs.field(init=False)
     emulator: Emulator = attrs.field(init=False)
     airflow: Airflow = attrs.field(init=False)
@@ -71,7 +74,7 @@ class Stack:
 
     def __attrs_post_init__(self) -> None:
         self.folder = self.folder.resolve()
-        self.azurite = Azurite(self.folder / "azurite")
+        self.azurite = (ValvedAzurite if self.valve else Azurite)(self.folder / "azurite")
         self.emulator = Emulator(
             self.folder / "emulator",
             self.azurite,
@@ -85,6 +88,17 @@ class Stack:
             db=self.db,
             triggerers=self.triggerers,
         )
+
+    @property
+    def valved(self) -> ValvedAzurite:
+        """Azurite with its valve.
+
+        Raises:
+            StartError: This stack has none.
+        """
+        if not isinstance(self.azurite, ValvedAzurite):
+            raise StartError("This stack has no valve before Azurite; make it with `valve=True`.")
+        return self.azurite
 
     def start(self) -> Self:
         """Start all three; Airflow's database is made while the others start.
@@ -182,6 +196,7 @@ def airflow_environment(emulator: Emulator) -> dict[str, str]:
     return {
         "AIRFLOW_CONN_AZUREML_DEFAULT": json.dumps(connection),
         "AZUREML_ARRIVALS_QUEUE_URL": f"{emulator.queue}/{ACCOUNT}/{ARRIVALS_QUEUE}",
+        "AZUREML_ARRIVALS_ACCOUNT_URL": f"{emulator.blob}/{ACCOUNT}",
         "AZUREML_BLOB_URL": f"{emulator.blob}/{ACCOUNT}",
     }
 

@@ -28,7 +28,7 @@ COMPUTE = "cpu-cluster"
 DEPLOYMENT = "ridge"
 MODEL = "diabetes-ridge"
 MODEL_VERSION = "1"
-STEPS = ("prepare", "train", "evaluate", "score")
+STEPS = ("prepare", "train", "evaluate", "score", "score_folder")
 
 #: Seconds between two looks at an operation of the service (it may ask for more), and at the training job.
 OPERATION_POLL_S = 1
@@ -60,11 +60,13 @@ class Pipeline:
     @property
     def endpoint(self) -> str:
         """The name of the batch endpoint."""
-        return f"diabetes-{self.kind}"
+        return f"diabetes-{self.kind.replace('_', '-')}"
 
 
 TRAINING = Pipeline(kind="training", file="train_pipeline.yml", steps=("prepare", "train", "evaluate"))
 SCORING = Pipeline(kind="scoring", file="score_pipeline.yml", steps=("score",))
+BATCH_SCORING = Pipeline(kind="batch_scoring", file="batch_scoring_pipeline.yml", steps=("score_folder",))
+PIPELINES = (TRAINING, SCORING, BATCH_SCORING)
 
 
 def model_uri(version: str) -> str:
@@ -87,7 +89,7 @@ def versions(folder: Path = FOLDER) -> dict[str, str]:
     found = {ENVIRONMENT: environment}
     for step in STEPS:
         found[f"diabetes_{step}"] = digest(folder / f"components/{step}.yml", also=code)
-    for pipeline in (TRAINING, SCORING):
+    for pipeline in PIPELINES:
         steps = ",".join(found[f"diabetes_{step}"] for step in pipeline.steps)
         found[pipeline.component] = digest(folder / pipeline.file, also=steps)
     return found
@@ -376,17 +378,14 @@ def main() -> None:
         client = connect(asked.subscription, asked.resource_group, asked.workspace)
         version = versions()
         publish_steps(client, version)
-        for pipeline in (TRAINING, SCORING):
+        for pipeline in PIPELINES:
             publish_pipeline(client, pipeline, version)
         model = train(client) if asked.train else None
     except PublishError as error:
         sys.exit(f"publish: {error}")
     except KeyboardInterrupt:
         sys.exit("publish: stopped; start it again to go on (a training job that was started goes on running)")
-    endpoints = {
-        pipeline.endpoint: {"deployment": DEPLOYMENT, "component": pipeline.component}
-        for pipeline in (TRAINING, SCORING)
-    }
+    endpoints = {each.endpoint: {"deployment": DEPLOYMENT, "component": each.component} for each in PIPELINES}
     print(json.dumps({"endpoints": endpoints, "versions": version, "compute": COMPUTE, "model": model}))
 
 

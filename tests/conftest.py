@@ -26,8 +26,12 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator[Emulator]:
-    """A running emulator, with the queue `arrivals` told of blobs in the container `incoming`."""
-    with Emulator(tmp_path_factory.mktemp("emulator"), azurite) as server:
+    """A running emulator, with the queue `arrivals` told of blobs in the container `incoming`.
+
+    The queue `workspace-events` is told of models that are registered and of jobs that are completed.
+    """
+    told = ("--ml-event-queue", "workspace-events:ModelRegistered,RunCompleted")
+    with Emulator(tmp_path_factory.mktemp("emulator"), azurite, arguments=told) as server:
         yield server
 
 

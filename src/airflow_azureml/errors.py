@@ -18,6 +18,7 @@
     │       ├── FinalizeTimeoutError   it took too long to put its outputs away
     │       ├── CancelTimeoutError     it was told to stop, and did not
     │       └── SilenceError           nothing certain was heard of it for too long
+    ├── FencedError            the ledger's batch has gone on without us: what we did for it does not count
     └── ProtocolError          an answer we cannot read: a bug here, or Azure changed
 
 A message says what we were doing, what came back in the service's own words, and the id its support will ask for.
@@ -133,6 +134,10 @@ class CancelTimeoutError(JobLostError):
 
 class SilenceError(JobLostError):
     """Nothing certain was heard of the job for ``patience_s``; it may go on."""
+
+
+class FencedError(AzureMLError):
+    """The ledger's batch has gone on without us: somebody else settled it, and what we did for it does not count."""
 
 
 class ProtocolError(AzureMLError):

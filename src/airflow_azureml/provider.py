@@ -17,11 +17,14 @@ def get_provider_info() -> dict[str, Any]:
     modules = {
         "operators": [
             f"airflow_azureml.operators.{module}"
-            for module in ("pipeline", "job", "task", "arrivals", "compute", "orphans")
+            for module in ("pipeline", "job", "task", "arrivals", "batches", "compute", "orphans")
         ],
         "sensors": [f"airflow_azureml.sensors.{module}" for module in ("job", "model", "endpoint", "arrivals")],
         "hooks": ["airflow_azureml.hooks.azureml"],
-        "triggers": [f"airflow_azureml.triggers.{module}" for module in ("job", "arrivals", "condition")],
+        "triggers": [
+            f"airflow_azureml.triggers.{module}"
+            for module in ("job", "arrivals", "scan", "ml_events", "condition", "pause")
+        ],
     }
     return {
         "package-name": "airflow-provider-azureml",
@@ -45,6 +48,10 @@ def get_provider_info() -> dict[str, Any]:
                 },
                 "conn-fields": CONNECTION_FIELDS,
             }
+        ],
+        "queues": [
+            "airflow_azureml.messaging.StorageQueueProvider",
+            "airflow_azureml.messaging.ServiceBusProvider",
         ],
         "task-decorators": [{"name": "azureml", "class-name": "airflow_azureml.operators.task.azureml_task"}],
         "config": {"azureml": {"description": "Azure Machine Learning.", "options": OPTIONS}},

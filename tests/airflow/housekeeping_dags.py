@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
+from airflow_azureml.core.sets import Sets
 from airflow_azureml.operators.compute import AzureMLComputeOperator
 from airflow_azureml.operators.orphans import AzureMLCancelOrphansOperator
 from airflow_azureml.sensors.arrivals import BlobArrivalSensor
@@ -56,6 +57,17 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "sensor_elsewhere": (AzureMLEndpointSensor, {**SHORT, **ENDPOINT, "conn_id": "azureml_somewhere"}),
     "blob_sensor": (BlobArrivalSensor, {**SOON, **BLOBS, "at_least": 2}),
     "blob_sensor_in_worker": (BlobArrivalSensor, {**SOON, **BLOBS, "deferrable": False, "at_most": 1}),
+    "blob_sensor_of_sets": (
+        BlobArrivalSensor,
+        {
+            **SOON,
+            **BLOBS,
+            "regex": r"in/{{ dag_run.conf['day'] }}/.+",
+            "metadata": {"kind": "{{ dag_run.conf['sort'] }}"},
+            "tags": {"team": "{{ dag_run.conf['team'] }}"},
+            "sets": Sets(marker="_SUCCESS"),
+        },
+    ),
     "blob_sensor_wrong": (BlobArrivalSensor, {**SOON, **BLOBS, "newer_than": "yesterday", "at_most": 0}),
     "ensure": (AzureMLComputeOperator, SIZED),
     "ensure_more": (AzureMLComputeOperator, {**SIZED, "max_nodes": 5}),

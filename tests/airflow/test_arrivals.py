@@ -17,7 +17,9 @@ from airflow.triggers.shared_stream import AckTimeout, SharedStreamManager
 from azure.storage.queue import QueueClient
 
 from airflow_azureml.client.storage import StorageQueue
-from airflow_azureml.triggers.arrivals import MESSAGE_BYTES, BlobArrivalTrigger, Pace
+from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
+from airflow_azureml.triggers.receiving import Pace
+from airflow_azureml.triggers.storage_queue import MESSAGE_BYTES
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
 
 pytestmark = pytest.mark.anyio

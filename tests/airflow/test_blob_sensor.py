@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -62,6 +62,27 @@ def test_the_sensor_of_blobs_waits_in_the_worker_when_told_to_and_returns_no_mor
     assert small.until(run)["state"] == "success", small.log(run)
     assert len(small.xcom(run)) == 1
     assert "has 2 wanted blobs of 2" in small.log(run)
+
+
+def test_the_sensor_of_blobs_waits_for_whole_sets_of_blobs_with_the_metadata_and_tags_of_its_run(
+    small: Small, container: ContainerClient
+) -> None:
+    ours: dict[str, Any] = {"metadata": {"Kind": "raw"}, "tags": {"team": "a"}}
+    container.upload_blob("in/monday/2.csv", b"2", **ours)
+    container.upload_blob("in/monday/1.csv", b"1", **ours)
+    container.upload_blob("in/monday/untagged.csv", b"1", metadata={"Kind": "raw"})
+    container.upload_blob("in/tuesday/1.csv", b"1", **ours)
+    container.upload_blob("in/tuesday/_SUCCESS", b"")
+    run = small.begin("blob_sensor_of_sets", **_conf(container), day="monday", sort="raw", team="a")
+    small.until(run, "deferred")
+
+    container.upload_blob("in/monday/_SUCCESS", b"")
+
+    assert small.until(run)["state"] == "success", small.log(run)
+    assert [each["path"] for each in small.xcom(run)] == ["in/monday/1.csv", "in/monday/2.csv"]
+    (told,) = small.xcom(run, "sets")
+    assert (told["folder"], told["blobs"]) == ("in/monday/", 2)
+    assert "in/monday/ (there is no _SUCCESS)" in small.log(run)
 
 
 def test_a_search_that_is_wrong_fails_at_once_and_says_all_that_is(small: Small, container: ContainerClient) -> None:

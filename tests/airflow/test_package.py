@@ -17,6 +17,7 @@ from airflow.triggers.base import BaseTrigger
 
 import airflow_azureml
 from airflow_azureml.core.filters import ArrivalFilter
+from airflow_azureml.core.scan import Scan
 from airflow_azureml.core.search import Search
 from airflow_azureml.core.waiting import WaitPolicy
 from airflow_azureml.core.workspace import CREDENTIAL_FIELDS, OPTIONAL, REQUIRED
@@ -24,10 +25,13 @@ from airflow_azureml.provider import CONNECTION_FIELDS, get_provider_info
 from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
 from airflow_azureml.triggers.condition import BlobSearchTrigger, ConditionTrigger
 from airflow_azureml.triggers.job import JobTrigger
+from airflow_azureml.triggers.pause import PauseTrigger
+from airflow_azureml.triggers.scan import BlobScanTrigger
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = [each.name for each in pkgutil.walk_packages(airflow_azureml.__path__, "airflow_azureml.")]
 TRIGGERS = [
+    PauseTrigger(until=2.5, began_at=1.0, deferred_at=1.5),
     JobTrigger(conn_id="c", job="j", submitted_at=1.5, policy=WaitPolicy().to_wire(), on_kill_action="leave"),
     ConditionTrigger(
         conn_id="c", condition="model", arguments={"model": "m"}, began_at=1.5, policy=WaitPolicy().to_wire()
@@ -44,6 +48,11 @@ TRIGGERS = [
         account="devstoreaccount1",
         wanted=ArrivalFilter(container="in", prefix="p", glob="*.csv", content_types=["text/*"]).to_wire(),
     ),
+    BlobScanTrigger(
+        asset="a",
+        conn_id="c",
+        scan=Scan(account_url="https://acme.blob.core.windows.net", wanted=ArrivalFilter(container="in")).to_wire(),
+    ),
 ]
 
 
@@ -58,7 +67,15 @@ def public(kind: type[Any]) -> list[type[Any]]:
 
 
 def test_what_a_dag_file_imports_loads_nothing_of_azure() -> None:
-    names = ("operators.pipeline", "operators.job", "operators.arrivals", "watchers", "provider", "links")
+    names = (
+        "operators.pipeline",
+        "operators.job",
+        "operators.arrivals",
+        "task_groups.arrivals",
+        "watchers",
+        "provider",
+        "links",
+    )
     imports = "import " + ", ".join(f"airflow_azureml.{name}" for name in names)
     heavy = "{m.split('.')[0] for m in sys.modules} & {'azure', 'aiohttp', 'mlflow', 'pandas', 'sklearn', 'requests'}"
 

@@ -85,7 +85,7 @@ def test_the_names_in_the_files_are_those_that_are_published(files: Files) -> No
     assert {name: files[f"components/{name}.yml"]["name"] for name in publish.STEPS} == {
         name: f"diabetes_{name}" for name in publish.STEPS
     }
-    for pipeline in (publish.TRAINING, publish.SCORING):
+    for pipeline in publish.PIPELINES:
         deployment = files[f"endpoints/{pipeline.kind}-{publish.DEPLOYMENT}.yml"]
         assert files[pipeline.file]["name"] == pipeline.component
         assert files[f"endpoints/{pipeline.kind}.yml"]["name"] == pipeline.endpoint
@@ -96,7 +96,7 @@ def test_the_names_in_the_files_are_those_that_are_published(files: Files) -> No
 def test_the_steps_of_the_pipelines_are_the_published_components(files: Files) -> None:
     shown = {name: files[f"components/{name}.yml"]["display_name"] for name in publish.STEPS}
 
-    for pipeline in (publish.TRAINING, publish.SCORING):
+    for pipeline in publish.PIPELINES:
         assert files[pipeline.file]["steps"] == {name: shown[name] for name in pipeline.steps}
     assert files["train_job.yml"]["steps"] == files["train_pipeline.yml"]["steps"]
 
@@ -106,6 +106,8 @@ def test_callers_must_give_the_data_and_the_model_to_score_and_nothing_to_train(
     assert files["train_pipeline.yml"]["outputs"] == ["evaluation", "model"]
     assert files["score_pipeline.yml"]["inputs"] == {"data": True, "model": True}
     assert files["score_pipeline.yml"]["outputs"] == ["predictions"]
+    assert files["batch_scoring_pipeline.yml"]["inputs"] == {"data": True, "model": True}
+    assert files["batch_scoring_pipeline.yml"]["outputs"] == ["predictions"]
 
 
 @pytest.mark.parametrize("name", publish.STEPS)

@@ -14,7 +14,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from azureml_emulator import __version__, publishing
-from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, EventQueue, Settings, SettingsError
+from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, EventQueue, MLEventQueue, Settings, SettingsError
 
 _DEFAULT_STATE = Path(".azureml-emulator")
 _PORTS = {
@@ -97,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         help="a storage queue to tell of new blobs; repeatable",
     )
     serve.add_argument(
+        "--ml-event-queue",
+        action="append",
+        default=[],
+        metavar="QUEUE[:TYPE[,TYPE…]]",
+        help="a storage queue to tell of models, deployments and jobs; repeatable",
+    )
+    serve.add_argument(
         "--control",
         action="store_true",
         help="serve /control (scripts, clock, faults) on the loopback plain http port; for tests",
@@ -172,6 +179,7 @@ def _settings(said: argparse.Namespace) -> Settings:
         serverless_nodes=said.serverless_nodes,
         node_start_s=said.node_start,
         event_queues=tuple(EventQueue.parse(text) for text in said.event_queue),
+        ml_event_queues=tuple(MLEventQueue.parse(text) for text in said.ml_event_queue),
         control=said.control,
     )
 

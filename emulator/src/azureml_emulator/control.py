@@ -23,7 +23,9 @@ from azureml_emulator.clock import CLOCK, ClockError
 from azureml_emulator.control_bodies import ControlError, body_of, members, whole
 from azureml_emulator.counts import RequestCounts
 from azureml_emulator.errors import Json, bad_request
-from azureml_emulator.faults import FaultError, FaultList
+from azureml_emulator.event_faults import EventFaults
+from azureml_emulator.fault_members import FaultError
+from azureml_emulator.faults import FaultList
 from azureml_emulator.names import WorkspaceName, guid
 from azureml_emulator.routes import experiments
 from azureml_emulator.scripts import Script, ScriptError, seconds
@@ -35,12 +37,12 @@ from azureml_emulator.tokens import Lifetime
 PROPERTY = "emulator.script"
 #: How many jobs one request creates at most.
 MOST_JOBS = 100_000
-_CLOCK, _TOKENS, _SCRIPTS = "/control/clock", "/control/tokens", "/control/scripts"
+_CLOCK, _TOKENS, _SCRIPTS, _EVENTS = "/control/clock", "/control/tokens", "/control/scripts", "/control/events"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class Control:
-    """What the control interface has set. Scripts, clock and lifetime outlive a restart; faults and counts do not.
+    """What the control interface has set; all but faults of requests, and counts, outlives a restart.
 
     Args:
         store: Where scripts are kept.
@@ -53,6 +55,8 @@ class Control:
         self.faults = FaultList()
         self.requests = RequestCounts()
         self.lifetime = Lifetime()
+        events = (store.get(_EVENTS) or {}).get("faults", ())
+        self.events = EventFaults(events, lambda shown: store.put(_EVENTS, {"faults": shown}))
         if kept := store.get(_CLOCK):
             CLOCK.restore(kept)
         if kept := store.get(_TOKENS):
@@ -138,6 +142,9 @@ def application(control: Control) -> Starlette:
         _route("GET", "/control/faults", control, get_faults),
         _route("PUT", "/control/faults", control, put_faults),
         _route("DELETE", "/control/faults", control, delete_faults),
+        _route("GET", _EVENTS, control, get_events),
+        _route("PUT", _EVENTS, control, put_events),
+        _route("DELETE", _EVENTS, control, delete_events),
         _route("GET", _TOKENS, control, get_tokens),
         _route("PUT", _TOKENS, control, put_tokens),
         _route("GET", "/control/requests", control, get_requests),
@@ -299,7 +306,7 @@ def _kept_clock(control: Control) -> Response:
     return JSONResponse(CLOCK.shown())
 
 
-# faults, tokens, requests
+# faults, of events too; tokens, requests
 
 
 async def get_faults(control: Control, request: Request) -> Response:
@@ -318,6 +325,25 @@ async def delete_faults(control: Control, request: Request) -> Response:
     """DELETE all faults."""
     del request
     control.faults.replace([])
+    return Response(status_code=204)
+
+
+async def get_events(control: Control, request: Request) -> Response:
+    """GET the faults of events, with how often each matched and struck."""
+    del request
+    return JSONResponse(control.events.shown())
+
+
+async def put_events(control: Control, request: Request) -> Response:
+    """PUT the whole list of faults of events."""
+    control.events.replace(await body_of(request))
+    return JSONResponse(control.events.shown())
+
+
+async def delete_events(control: Control, request: Request) -> Response:
+    """DELETE all faults of events."""
+    del request
+    control.events.replace([])
     return Response(status_code=204)
 
 

@@ -19,22 +19,33 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import attrs
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from azure.storage.queue.aio import QueueClient
 
 from azureml_emulator.clock import utc_now
+from azureml_emulator.deliveries import Deliveries
+from azureml_emulator.event_faults import EventFaults
 from azureml_emulator.settings import EventQueue, Settings
 
 log = logging.getLogger(__name__)
 
 #: Waits between attempts to publish, in seconds; the client's answer waits with them.
 RETRY_WAITS_S = (0.1, 0.3, 0.6, 1.0)
+#: How long a queue service may be away while the emulator starts, in seconds.
+START_PATIENCE_S = 30.0
 #: Containers of the service itself, of which Event Grid says nothing.
 SILENT_CONTAINERS = frozenset({"$logs", "$blobchangefeed"})
 
@@ -99,7 +110,8 @@ def blob_of(path: str, host: str, account: str) -> tuple[str, str] | None:
             return None
         parts = parts[1:]
     container, blob = parts[0], "/".join(parts[1:])
-    return (unquote(container), unquote(blob)) if container and blob else None
+    # Blob Storage stores a slash for each backslash of a name.
+    return (unquote(container), unquote(blob).replace("\\", "/")) if container and blob else None
 
 
 def sequencer(previous: int, now_ns: int) -> int:
@@ -154,10 +166,16 @@ def queues_for(commit: Commit, queues: Iterable[EventQueue]) -> list[str]:
 
 
 class EventPublisher:
-    """Writes the messages to Azurite's queue service."""
+    """Writes the messages to Azurite's queue service.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Where the queue service is, and which queues asked for what.
+        faults: What is to become of which events; none by default.
+    """
+
+    def __init__(self, settings: Settings, faults: EventFaults | None = None) -> None:
         self._settings = settings
+        self._deliveries = Deliveries(self._send, faults or EventFaults())
         subscription, group, _ = settings.workspaces[0].split("/") if settings.workspaces else ("", "", "")
         self._topic = (
             f"/subscriptions/{subscription}/resourceGroups/{group}"
@@ -170,11 +188,14 @@ class EventPublisher:
         """Tell all queues that asked; False when one could not be told, which is logged and not raised."""
         self._order = sequencer(self._order, time.time_ns())
         body = message(commit, topic=self._topic, order=self._order, at=utc_now())
-        text = base64.b64encode(json.dumps(body).encode()).decode()
-        told = [await self._send(queue, text, commit) for queue in queues_for(commit, self._settings.event_queues)]
-        return all(told)
+        return await self._deliveries.deliver(body, queues_for(commit, self._settings.event_queues))
 
-    async def _send(self, queue: str, text: str, commit: Commit) -> bool:
+    async def tell(self, event: Mapping[str, Any], queues: Sequence[str]) -> bool:
+        """Tell these queues of an event of whatever kind; False as with `publish`."""
+        return await self._deliveries.deliver(dict(event), queues)
+
+    async def _send(self, queue: str, event: Mapping[str, Any]) -> bool:
+        text = base64.b64encode(json.dumps(event).encode()).decode()
         waits = iter(RETRY_WAITS_S)
         for attempt in itertools.count(1):
             try:
@@ -183,13 +204,13 @@ class EventPublisher:
                 wait_s = next(waits, None)
                 if wait_s is None:
                     log.error(  # noqa: TRY400  # the sentence says it; a stack of the client would bury it
-                        "EVENT LOST: blob %s/%s (eTag %s) is there, but queue %s was not told in %d attempts: %s",
-                        commit.container, commit.path, commit.etag, queue, attempt, error,
+                        "EVENT LOST: %s of %s happened, but queue %s was not told in %d attempts: %s",
+                        event["eventType"], event["subject"], queue, attempt, error,
                     )  # fmt: skip
                     return False
                 await asyncio.sleep(wait_s)
             else:
-                log.info("Event %s of %s/%s to queue %s", commit.api, commit.container, commit.path, queue)
+                log.info("Event %s of %s to queue %s", event["eventType"], event["subject"], queue)
                 return True
         return False
 
@@ -217,14 +238,31 @@ class EventPublisher:
     async def create_queues(self) -> None:
         """Create the queues, so that consumers find them before the first blob.
 
+        A queue service that goes away just then is waited for, `START_PATIENCE_S` seconds in all.
+
         Raises:
             HttpResponseError: The queue service refused; the key or a queue's name is wrong.
+            AzureError: It does not answer.
         """
-        for name in {queue.queue for queue in self._settings.event_queues}:
-            await _create(self._client(name))
+        deadline = time.monotonic() + START_PATIENCE_S
+        of_blobs, of_workspaces = self._settings.event_queues, self._settings.ml_event_queues
+        for name in {*(each.queue for each in of_blobs), *(each.queue for each in of_workspaces)}:
+            while not await self._is_created(name, deadline):  # noqa: ASYNC110  # another process sets no event
+                await asyncio.sleep(RETRY_WAITS_S[-1])
+
+    async def _is_created(self, queue: str, deadline: float) -> bool:
+        """Create a queue; False when the service did not answer and may still be waited for."""
+        try:
+            await _create(self._client(queue))
+        except (ServiceRequestError, ServiceResponseError):
+            if time.monotonic() > deadline:
+                raise
+            return False
+        return True
 
     async def close(self) -> None:
-        """Close the connections to the queue service."""
+        """Close the connections to the queue service; events that faults hold back are lost."""
+        await self._deliveries.close()
         for client in self._clients.values():
             await client.close()
         self._clients.clear()

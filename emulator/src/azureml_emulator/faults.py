@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import attrs
 
-from azureml_emulator.scripts import ScriptError, seconds
+from azureml_emulator.fault_members import FaultError, count, duration, every, pattern, short, text, true, whole
 
 Json = dict[str, Any]
 
@@ -43,10 +42,6 @@ _CODES = {
     504: "GatewayTimeout",
 }
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-class FaultError(ValueError):
-    """A fault is wrong; the message is one sentence that says which and what."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +85,7 @@ class Fault:
             FaultError: A member is unknown or wrong.
         """
         if not isinstance(said, dict):
-            raise FaultError(f"{_short(said)} is no object.")
+            raise FaultError(f"{short(said)} is no object.")
         if unknown := sorted(said.keys() - _MEMBERS):
             raise FaultError(f"{', '.join(unknown)}: unknown; the members are {', '.join(sorted(_MEMBERS))}.")
         kinds = [kind for kind in KINDS if kind in said]
@@ -147,7 +142,7 @@ class FaultList:
             FaultError: One is wrong; then those before stay.
         """
         if not isinstance(said, list):
-            raise FaultError(f"The faults are a list, not {_short(said)}.")
+            raise FaultError(f"The faults are a list, not {short(said)}.")
         found = []
         for number, one in enumerate(said):
             try:
@@ -171,49 +166,10 @@ class FaultList:
 # reading
 
 
-def _whole(least: int, most: int) -> Callable[[str, Any], int]:
-    def read(name: str, said: Any) -> int:
-        if isinstance(said, bool) or not isinstance(said, int) or not least <= said <= most:
-            raise FaultError(f"{name} is {_short(said)}; give a whole number of {least} to {most}.")
-        return said
-
-    return read
-
-
-def _count(name: str, said: Any) -> int | None:
-    return None if said is None else _whole(1, 1_000_000_000)(name, said)
-
-
 def _method(name: str, said: Any) -> str:
     if said not in _METHODS:
-        raise FaultError(f"{name} is {_short(said)}; give one of {', '.join(sorted(_METHODS))}, or none for any.")
+        raise FaultError(f"{name} is {short(said)}; give one of {', '.join(sorted(_METHODS))}, or none for any.")
     return str(said)
-
-
-def _path(name: str, said: Any) -> str:
-    try:
-        return re.compile(_text(name, said)).pattern
-    except re.error as error:
-        raise FaultError(f"{name} {_short(said)} is no regular expression: {error}.") from error
-
-
-def _text(name: str, said: Any) -> str:
-    if not isinstance(said, str) or not said:
-        raise FaultError(f"{name} is {_short(said)}; give a text.")
-    return said
-
-
-def _seconds(name: str, said: Any) -> float:
-    try:
-        return seconds(said, name)
-    except ScriptError as error:
-        raise FaultError(str(error)) from error
-
-
-def _true(name: str, said: Any) -> bool:
-    if said is not True:
-        raise FaultError(f"{name} is {_short(said)}; give true, or leave it out.")
-    return True
 
 
 def _headers(name: str, said: Any) -> Mapping[str, str]:
@@ -226,24 +182,19 @@ def _headers(name: str, said: Any) -> Mapping[str, str]:
         for key, value in said.items()
     )
     if not good:
-        raise FaultError(f'{name} are {_short(said)}; give an object such as {{"Retry-After": "5"}}.')
+        raise FaultError(f'{name} are {short(said)}; give an object such as {{"Retry-After": "5"}}.')
     return {key: str(value) for key, value in said.items()}
-
-
-def _short(said: Any, most: int = 80) -> str:
-    text = json.dumps(said)
-    return text if len(text) <= most else f"{text[:most]}…"
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "method": _method,
-    "path": _path,
-    "count": _count,
-    "every": _whole(1, 1_000_000_000),
-    "status": _whole(400, 599),
+    "path": pattern,
+    "count": count,
+    "every": every,
+    "status": whole(400, 599),
     "headers": _headers,
-    "code": _text,
-    "slow_s": _seconds,
-    "status_word": _text,
-    **dict.fromkeys(_SWITCHES, _true),
+    "code": text,
+    "slow_s": duration,
+    "status_word": text,
+    **dict.fromkeys(_SWITCHES, true),
 }

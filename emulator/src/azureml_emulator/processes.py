@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -142,11 +142,20 @@ def end_orphans(runs_folder: Path) -> int:
     A job's processes are known by their temporary folder, which is below the runs folder of this state directory.
     Where there is no /proc (macOS) they cannot be found, and are left.
     """
+    ended: set[int] = set()
+    # Once more as long as some are found: one that was just being started by another was not there before.
+    while found := set(processes_below(runs_folder)) - ended:
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        ended |= found
+    return len(ended)
+
+
+def processes_below(runs_folder: Path) -> Iterator[int]:
+    """Find the processes whose temporary folder is below the runs folder of a state directory."""
     mark = f"\0TMPDIR={runs_folder}/".encode()
-    ended = 0
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark in b"\0" + (process / "environ").read_bytes():
-                os.kill(int(process.name), signal.SIGKILL)
-                ended += 1
-    return ended
+                yield int(process.name)

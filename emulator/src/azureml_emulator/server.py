@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import os
 import secrets
 import signal
 import socket
@@ -25,6 +24,8 @@ from azureml_emulator.connect_proxy import ConnectProxy
 from azureml_emulator.control import Control
 from azureml_emulator.control_layer import Connections, RouteNames, guard, guard_storage
 from azureml_emulator.events import EventPublisher
+from azureml_emulator.files import write_whole
+from azureml_emulator.ml_events import MLEvents
 from azureml_emulator.names import Hosts, Plane, WorkspaceName
 from azureml_emulator.routes import workspaces
 from azureml_emulator.routes.application import application, login_application
@@ -36,6 +37,7 @@ from azureml_emulator.storage import Storage
 from azureml_emulator.store import Store
 from azureml_emulator.tls import Certificates, certificates
 from azureml_emulator.tokens import Lifetime
+from azureml_emulator.watched_store import WatchedStore
 
 _log = logging.getLogger(__name__)
 #: How long a started Azurite may take until it answers, in seconds.
@@ -49,8 +51,7 @@ def identity_header(state_dir: Path) -> str:
     path = state_dir / "identity-header"
     if not path.exists():
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
+        write_whole(path, secrets.token_urlsafe(32).encode(), mode=0o600)
     return path.read_text()
 
 
@@ -174,19 +175,22 @@ async def _serve(settings: Settings) -> None:
         await _azurite(url, option, stop)
     connections = Connections()
     async with contextlib.AsyncExitStack() as stack:
-        publisher = EventPublisher(settings)
+        store = WatchedStore(settings.state_dir)
+        stack.callback(store.close)
+        control = Control(store, settings) if settings.control else None
+        publisher = EventPublisher(settings, control.events if control else None)
         stack.push_async_callback(publisher.close)
         if not stop.is_set():
             await publisher.create_queues()
         blob = BlobProxy(settings.azurite_blob, publisher, settings)
         queue = BlobProxy(settings.azurite_queue, None, settings)
-        store = Store(settings.state_dir)
-        stack.callback(store.close)
-        control = Control(store, settings) if settings.control else None
         for proxy, bound, plane in ((blob, sockets.blob, Plane.BLOB), (queue, sockets.queue, Plane.QUEUE)):
             stack.push_async_callback(proxy.close)
             guarded = guard_storage(proxy, control, connections=connections, plane=plane)
             await stack.enter_async_context(_serving(guarded, bound, connections))
+        told = MLEvents(store, settings.ml_event_queues, publisher.tell)
+        told.start()
+        stack.push_async_callback(told.close)
         services = await _services(store, control, stack, settings=settings, addresses=addresses)
         http, tls = _control_plane(services, {Plane.BLOB: blob, Plane.QUEUE: queue}, hosts, connections)
         await stack.enter_async_context(_serving(http, sockets.http, connections))

@@ -48,6 +48,38 @@ class EventQueue:
         return cls(queue=queue, container=container, prefix=prefix)
 
 
+#: What Event Grid tells of a workspace here, by the last word of the event's type.
+ML_EVENTS = ("ModelRegistered", "ModelDeployed", "RunStatusChanged", "RunCompleted")
+
+
+@attrs.frozen
+class MLEventQueue:
+    """A storage queue that is told what happens in the workspaces.
+
+    Attributes:
+        queue: The queue's name.
+        types: Only events of these types, each one of `ML_EVENTS`; empty for all.
+    """
+
+    queue: str
+    types: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``QUEUE[:TYPE[,TYPE…]]``."""
+        queue, _, said = text.partition(":")
+        types = tuple(each for each in said.split(",") if each)
+        if not queue:
+            raise SettingsError(f"--ml-event-queue {text!r} names no queue; write QUEUE[:TYPE[,TYPE…]].")
+        if unknown := [each for each in types if each not in ML_EVENTS]:
+            raise SettingsError(f"--ml-event-queue {text!r}: {unknown[0]} is none of {', '.join(ML_EVENTS)}.")
+        return cls(queue=queue, types=types)
+
+    def wants(self, event_type: str) -> bool:
+        """Tell whether it asked for events of a type, which is written in full."""
+        return not self.types or event_type.rpartition(".")[2] in self.types
+
+
 def _workspaces(_: object, __: object, value: tuple[str, ...]) -> None:
     for text in value:
         if len(parts := text.split("/")) != 3 or not all(parts):  # noqa: PLR2004  # the three are in the message
@@ -96,6 +128,7 @@ class Settings:
     serverless_nodes: int = attrs.field(factory=_cores, validator=_at_least_one)
     node_start_s: float = attrs.field(default=0.2, validator=_some_seconds)
     event_queues: tuple[EventQueue, ...] = ()
+    ml_event_queues: tuple[MLEventQueue, ...] = ()
     control: bool = False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from azureml_emulator.files import write_whole
 
 _LIFETIME = dt.timedelta(days=825)
 _RENEW_BEFORE = dt.timedelta(days=30)
@@ -46,7 +47,7 @@ def certificates(state_dir: Path, names: Sequence[str]) -> Certificates:
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     _write_private(found.key, leaf_key)
     leaf = _leaf(leaf_key, names, ca_certificate).sign(ca_key, hashes.SHA256())
-    found.leaf.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    write_whole(found.leaf, leaf.public_bytes(serialization.Encoding.PEM))
     return found
 
 
@@ -55,7 +56,9 @@ def _authority(key_path: Path, path: Path) -> tuple[ec.EllipticCurvePrivateKey, 
         key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         fresh = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > _RENEW_BEFORE
-        if isinstance(key, ec.EllipticCurvePrivateKey) and fresh:
+        # A process that died between the two files has left the key of another certificate.
+        belongs = key.public_key() == certificate.public_key()
+        if isinstance(key, ec.EllipticCurvePrivateKey) and fresh and belongs:
             return key, certificate
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "azureml-emulator local authority")])
@@ -77,7 +80,7 @@ def _authority(key_path: Path, path: Path) -> tuple[ec.EllipticCurvePrivateKey, 
         .sign(key, hashes.SHA256())
     )
     _write_private(key_path, key)
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(path, certificate.public_bytes(serialization.Encoding.PEM))
     return key, certificate
 
 
@@ -112,9 +115,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
 
 
 def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    path.unlink(missing_ok=True)
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(text)
+    write_whole(path, text, mode=0o600)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
 from airflow_azureml.cli.connection import CONNECTION, hook_of
-from airflow_azureml.core.dead_letters import DeadLetter
+from airflow_azureml.core.dead_letters import DeadLetter, reason_of, without_secrets
 from airflow_azureml.errors import AzureMLError, ConfigError
 
 if TYPE_CHECKING:
@@ -64,12 +64,17 @@ def _letters(args: Namespace) -> "DeadLetters":
 
 
 def _line(letter: DeadLetter) -> str:
-    text = " ".join(letter.content.split())
+    text = without_secrets(" ".join(letter.content.encode("utf-8", "replace").decode().split()))
     shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-    return f"{letter.message_id or '(no id)'}\n  {letter.reason or 'put aside without its reason'}\n  {shown}"
+    reason = reason_of(letter.reason) or "put aside without its reason"
+    return f"{letter.message_id or '(no id)'}\n  {reason}\n  {shown}"
 
 
-_QUEUE = Arg(("queue_url",), help="The queue that the messages came from: https://ACCOUNT.queue.core.windows.net/QUEUE")
+_QUEUE = Arg(
+    ("queue_url",),
+    help="The queue that the messages came from: https://ACCOUNT.queue.core.windows.net/QUEUE, "
+    "sb://NAMESPACE.servicebus.windows.net/QUEUE or …/TOPIC/subscriptions/NAME",
+)
 _IDS = Arg(("--id",), action="append", help="A message's id, as `list` shows it; repeatable")
 _ALL = Arg(("--all",), action="store_true", help="Take all of them")
 
@@ -85,7 +90,7 @@ COMMAND = GroupCommand(
         ),
         ActionCommand(
             name="replay",
-            help="Put them back into the queue they came from",
+            help="Put them back into the queue they came from; those of a subscription into its topic",
             func=replay,
             args=(_QUEUE, _IDS, _ALL, CONNECTION),
         ),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.servicebus import BusQueue, Locked, bus_tokens
 from airflow_azureml.client.storage import Received, StorageQueue, async_storage_tokens
 from airflow_azureml.core.dead_letters import POISON, DeadLetter
+from airflow_azureml.core.queues import BusUrl, is_bus
 from airflow_azureml.core.workspace import is_loopback
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 #: How long a message is kept from others while it is decided on. Seconds.
 HELD_S = 600
+#: Most dead letters of a Service Bus that are counted; it tells no number to who may only receive.
+MOST_COUNTED = 10_000
+#: How long is waited for a dead letter of a Service Bus that may be held by somebody. Seconds.
+_WAIT_S = 2.0
 
 
 @frozen(kw_only=True)
@@ -23,7 +29,8 @@ class Aside:
     """What lies in the queue of the refused.
 
     Attributes:
-        count: About how many messages there are, those included that somebody holds just now.
+        count: About how many messages there are, those included that somebody holds just now; of a Service Bus at most
+            `MOST_COUNTED`.
         first: The first of them that can be seen, at most 32.
     """
 
@@ -36,8 +43,9 @@ class DeadLetters:
     """The messages of one queue that were put aside.
 
     Attributes:
-        settings: The connection whose identity is used; role Storage Queue Data Contributor.
-        queue_url: The queue that they came from.
+        settings: The connection whose identity is used; role Storage Queue Data Contributor, or Azure Service Bus Data
+            Receiver, and Sender for a replay.
+        queue_url: The queue that they came from, or the queue or subscription of a Service Bus.
     """
 
     settings: "ConnectionSettings"
@@ -51,6 +59,8 @@ class DeadLetters:
             RefusedError: The identity may not; or nothing was ever put aside, and there is no such queue.
             UnavailableError: Storage does not answer.
         """
+        if is_bus(self.queue_url):
+            return await self._look_at_bus()
         async with self._opened() as (_, aside):
             return Aside(count=await aside.length(), first=tuple(map(DeadLetter.of_text, await aside.peek())))
 
@@ -62,7 +72,8 @@ class DeadLetters:
 
         Args:
             wanted: Chooses.
-            replay: Whether to put them back into the queue they came from; otherwise they are gone.
+            replay: Whether to put them back into the queue they came from; otherwise they are gone. Those of a
+                subscription go to its topic, so that its other subscriptions get them again, too.
 
         Returns:
             Those that were taken.
@@ -70,6 +81,8 @@ class DeadLetters:
         Raises:
             AzureMLError: See `look`; those that were taken before stay so.
         """
+        if is_bus(self.queue_url):
+            return await self._settle_of_bus(wanted, replay=replay)
         taken: list[DeadLetter] = []
         left: list[Received] = []
         async with self._opened() as (queue, aside):
@@ -91,6 +104,50 @@ class DeadLetters:
                     await aside.hold(message, visibility_s=0)
         return taken
 
+    async def _look_at_bus(self) -> Aside:
+        async with self._opened_bus() as (_, aside):
+            first = page = await aside.peek()
+            count = len(page)
+            while page and count < MOST_COUNTED:
+                page = await aside.peek(after=int(page[-1].id), at_most=MOST_COUNTED - count)
+                count += len(page)
+            return Aside(count=count, first=tuple(map(_letter, first)))
+
+    async def _settle_of_bus(self, wanted: Callable[[DeadLetter], bool], *, replay: bool) -> list[DeadLetter]:
+        count = (await self._look_at_bus()).count
+        taken: list[DeadLetter] = []
+        left: list[Locked] = []
+        async with self._opened_bus() as (queue, aside):
+            seen = 0
+            try:
+                while seen < count and (page := await aside.receive(wait_s=_WAIT_S)):
+                    for message in page:
+                        seen += 1
+                        letter = _letter(message)
+                        if not wanted(letter):
+                            left.append(message)
+                            continue
+                        if replay:
+                            await queue.send(letter.content)
+                        await aside.complete(message)
+                        taken.append(letter)
+            finally:
+                for message in left:
+                    await aside.abandon(message)
+        return taken
+
+    @contextlib.asynccontextmanager
+    async def _opened_bus(self) -> AsyncIterator[tuple[BusQueue, BusQueue]]:
+        async with contextlib.AsyncExitStack() as opened:
+            proof = None
+            if not BusUrl.parse(self.queue_url).is_local:
+                proof = bus_tokens(self.settings)
+                opened.push_async_callback(proof.close)
+            through = self.settings.proxy
+            queue = await opened.enter_async_context(BusQueue(self.queue_url, proof, proxy=through))
+            aside = await opened.enter_async_context(BusQueue(self.queue_url, proof, proxy=through, dead=True))
+            yield queue, aside
+
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[StorageQueue, StorageQueue]]:
         async with contextlib.AsyncExitStack() as opened:
@@ -101,3 +158,8 @@ class DeadLetters:
             queue = await opened.enter_async_context(StorageQueue(self.queue_url, proof, proxies=through))
             aside = await opened.enter_async_context(StorageQueue(self.queue_url + POISON, proof, proxies=through))
             yield queue, aside
+
+
+def _letter(message: Locked) -> DeadLetter:
+    """Read a dead letter of a Service Bus, which has its reason beside its body."""
+    return DeadLetter(message_id=message.id, reason=message.reason, deliveries=message.deliveries, content=message.text)

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.looks import Looker
+from airflow_azureml.client.sets import read_manifests
 from airflow_azureml.client.storage import (
     CALL_S,
     CONNECT_S,
@@ -18,14 +20,17 @@ from airflow_azureml.client.storage import (
     storage_credential,
 )
 from airflow_azureml.core.conditions import Sight
-from airflow_azureml.core.search import Finds, Search
+from airflow_azureml.core.search import Finds, Search, SetFinds
+from airflow_azureml.core.sets import Found, Sets, manifests_to_read
 from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ProtocolError, UnavailableError
-from airflow_azureml.wire.listings import Listed, parse_page
+from airflow_azureml.wire.listings import COPY, EXTRAS, Listed, parse_page
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import ContainerClient
 
+    from airflow_azureml.core.arrivals import Arrival
+    from airflow_azureml.core.filters import Details
     from airflow_azureml.core.workspace import ConnectionSettings
 
 #: Tries of one page.
@@ -48,7 +53,7 @@ class Lister:
         self.url = url
         self.page_size = page_size
         self.first_wait_s = first_wait_s
-        self._settings = settings
+        self.settings = settings
         self._opened = contextlib.AsyncExitStack()
         self._container: ContainerClient | None = None
         #: The storage account's time, as its last answer said it.
@@ -64,9 +69,9 @@ class Lister:
 
         proof, through = None, None
         if not is_loopback(self.url):
-            proof = async_storage_tokens(self._settings)
+            proof = async_storage_tokens(self.settings)
             self._opened.push_async_callback(proof.close)
-            through = proxies(self._settings)
+            through = proxies(self.settings)
         more: dict[str, Any] = {"proxies": dict(through)} if through else {}
         client = ContainerClient.from_container_url(
             self.url,
@@ -84,12 +89,18 @@ class Lister:
         """Close the connections."""
         await self._opened.aclose()
 
-    async def pages(self, *, prefix: str = "", after: str = "") -> AsyncIterator[list[Listed]]:
+    async def pages(
+        self, *, prefix: str = "", after: str = "", include: Collection[str] = (), pending: bool = False
+    ) -> AsyncIterator[list[Listed]]:
         """Yield the blobs in the order of their names.
 
         Args:
             prefix: How the names begin.
             after: Where to begin: names up to this one, included, are left out.
+            include: What is to be told beside what every page tells: see `ArrivalFilter.include`, and
+                `airflow_azureml.wire.listings.parse_page`. Tags take a permission of their own (role Storage Blob Data
+                Owner, or the action ``…/blobs/tags/read``).
+            pending: Whether to yield blobs that are still being copied, too; they are not complete.
 
         Raises:
             RefusedError: There is no such container, or the identity may not list it (role Storage Blob Data Reader).
@@ -98,19 +109,21 @@ class Lister:
         """
         token: str | None = ""
         while token is not None:
-            token, body = await self._page(prefix, after, token)
-            listed = parse_page(body)
+            token, body = await self._page(prefix, after, token, include)
+            listed = parse_page(body, include)
+            if not pending:
+                listed = [each for each in listed if each.is_complete]
             # Of those before `after`, the service leaves out none that is equal; older ones know no such argument.
             yield [each for each in listed if each.path > after] if after else listed
 
-    async def _page(self, prefix: str, after: str, token: str) -> tuple[str | None, bytes]:
+    async def _page(self, prefix: str, after: str, token: str, include: Collection[str]) -> tuple[str | None, bytes]:
         """Ask for one page, several times if need be."""
         doing = f"List {self.url}"
         wait_s = self.first_wait_s
         for left in reversed(range(TRIES)):
             try:
                 async with asyncio.timeout(CALL_S):
-                    return await self._ask(prefix, after, token)
+                    return await self._ask(prefix, after, token, include)
             except TimeoutError as error:
                 if not left:
                     raise UnavailableError(doing, message=f"No answer within {CALL_S} s.") from error
@@ -121,7 +134,7 @@ class Lister:
             wait_s *= 2
         raise AssertionError(TRIES)
 
-    async def _ask(self, prefix: str, after: str, token: str) -> tuple[str | None, bytes]:
+    async def _ask(self, prefix: str, after: str, token: str, include: Collection[str]) -> tuple[str | None, bytes]:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  # as above
 
         if self._container is None:
@@ -131,6 +144,8 @@ class Lister:
         pages = self._container.list_blob_names(
             name_starts_with=prefix or None,
             results_per_page=self.page_size,
+            # The method does not know it, and hands it on to the request, which does.
+            include=[COPY, *sorted(set(include) & set(EXTRAS))],
             raw_response_hook=lambda answer: answers.append(answer.http_response),
             **from_here,
         ).by_page(continuation_token=token or None)
@@ -152,8 +167,29 @@ async def look_for(lister: Lister, search: Search) -> Sight:
     Raises:
         AzureMLError: See `Lister.pages`.
     """
+    if search.sets is not None:
+        async with Looker(lister.settings, lister.url, first_wait_s=lister.first_wait_s) as looker:
+            return await _look_for_sets(lister, looker, search, search.sets)
     finds = Finds(search)
-    async for page in lister.pages(prefix=search.wanted.prefix):
-        found = (each.arrival(search.place, search.wanted.container) for each in page)
-        finds.add(found, now=lister.server_time)
+    async for page in _blobs(lister, search):
+        finds.add(page, now=lister.server_time)
     return finds.sight()
+
+
+async def _look_for_sets(lister: Lister, looker: Looker, search: Search, rule: Sets) -> Sight:
+    finds = SetFinds(search, rule)
+
+    async def _judge(found: Sequence[Found]) -> None:
+        manifests = await read_manifests(looker, manifests_to_read(found, rule))
+        finds.judge(found, manifests, now=lister.server_time)
+
+    async for page in _blobs(lister, search):
+        await _judge(finds.add(page, now=lister.server_time))
+    await _judge(finds.rest())
+    return finds.sight()
+
+
+async def _blobs(lister: Lister, search: Search) -> AsyncIterator[list[tuple["Arrival", "Details"]]]:
+    place, container = search.place, search.wanted.container
+    async for page in lister.pages(prefix=search.wanted.prefix, include=search.include, pending=True):
+        yield [(each.arrival(place, container), each.details) for each in page]

@@ -255,9 +255,16 @@ def look_at_blob(settings: "ConnectionSettings", url: str, *, head_bytes: int = 
 
     from airflow_azureml.client.credentials import proxies  # noqa: PLC0415  # as above
 
+    place = StorageUrl.parse(url)
+    container, _, path = place.path.partition("/")
+    if not path:
+        raise ConfigError(f"{url!r} names no blob")
     proof = None if is_loopback(url) else storage_tokens(settings)
-    client = BlobClient.from_blob_url(
-        url,
+    # Not by `from_blob_url`: that takes the slash from the end of a name.
+    client = BlobClient(
+        place.blob_base,
+        container,
+        path,
         credential=storage_credential(url, proof),
         retry_policy=LinearRetry(backoff=_BLOB_WAIT_S, retry_total=_BLOB_RETRIES, random_jitter_range=0),
         connection_timeout=CONNECT_S,

@@ -23,6 +23,8 @@ from airflow_azureml.core.pacing import Budget, Throttle
 
 #: Which part of its interval a job may be looked at early, when its page is read for others.
 EARLY = 0.25
+#: Seconds from one look that somebody hastened to the next, of the same job: so a storm of hints costs no more.
+HINT_GAP_S = 5.0
 #: Until a first page was read. Azure's list takes no page size; what it gives is learned.
 PAGE_SIZE = 50
 #: Lists are left when more pages than this showed nobody whose turn it was: so many, and one for each so many jobs
@@ -72,6 +74,9 @@ class _Waiting:
         born: Its number among all that were asked for.
         sweep: The reading of the list that showed it last.
         single_until: Until when it is read by point reads alone.
+        hint_at: When a look is wanted for a hint; infinite when there is none. A look that was under way before may see
+            the job as it was, and leaves the hint as it is.
+        hinted_at: When the last look began that was for a hint.
     """
 
     name: str
@@ -84,6 +89,8 @@ class _Waiting:
     sweep: int = 0
     single_until: float = -math.inf
     is_read: bool = False
+    hint_at: float = math.inf
+    hinted_at: float = -math.inf
 
 
 @define
@@ -96,6 +103,7 @@ class _Sweep:
         link: The next page; empty for the first.
         pages: How many more are worth their price.
         is_read: Whether a page is under way.
+        asked_at: When the last page was asked for.
     """
 
     number: int
@@ -104,6 +112,7 @@ class _Sweep:
     link: str = ""
     pages: int = 0
     is_read: bool = False
+    asked_at: float = -math.inf
 
 
 @define
@@ -153,8 +162,35 @@ class PollPlan:
             self._born += 1
             job = self._jobs[name] = _Waiting(name, submitted_at, self._born)
         if due_at < job.due_at:
-            job.due_at, job.interval_s = max(due_at, now), interval_s
-            self._next_due = min(self._next_due, job.due_at)
+            self._let_be_due(job, max(due_at, now), interval_s)
+        if job.hint_at < job.due_at:
+            self._let_be_due(job, max(job.hint_at, now), 0.0)
+
+    def hint(self, name: str, *, now: float) -> float:
+        """Take a hint that something has happened to a job: look at it soon, but not more often than `HINT_GAP_S`.
+
+        Args:
+            name: The job; one that nobody waits for costs nothing.
+            now: The time.
+
+        Returns:
+            When the look is due; infinite where the job is not waited for, or is being looked at.
+        """
+        job = self._jobs.get(name)
+        if job is None:
+            return math.inf
+        if self._sweep is not None and self._sweep.is_read:
+            _take_hint(job, self._sweep.asked_at)  # the page that is under way is for the hints before this one
+        if job.hint_at == math.inf:
+            job.hint_at = max(now, job.hinted_at + HINT_GAP_S)
+        if job.hint_at < job.due_at < math.inf and not job.is_read:
+            self._let_be_due(job, job.hint_at, 0.0)
+            return job.due_at
+        return math.inf
+
+    def _let_be_due(self, job: _Waiting, due_at: float, interval_s: float) -> None:
+        job.due_at, job.interval_s = due_at, interval_s
+        self._next_due = min(self._next_due, due_at)
 
     def forget(self, name: str) -> None:
         """Ask no more for a job; an answer that is under way may still come, and is nobody's."""
@@ -188,12 +224,14 @@ class PollPlan:
         sweep = self._sweep
         if sweep is not None and sweep.pages > 0 and not sweep.is_read and not (self._singles and self._page_was_last):
             sweep.is_read = self._page_was_last = True
+            sweep.asked_at = now
             sweep.pages -= 1
             return ReadPage(sweep.link)
         if not self._singles:
             return None
         single = self._singles.popleft()
         single.is_read, self._page_was_last = True, False
+        _take_hint(single, now)
         return ReadJob(single.name)
 
     def _is_wanted(self, job: _Waiting, now: float) -> bool:
@@ -236,6 +274,7 @@ class PollPlan:
             wanted += _ripe(job, now)
             job.rank, job.ranked_at, job.sweep = rank, self._born, sweep.number
             job.due_at, job.single_until = math.inf, -math.inf
+            _take_hint(job, sweep.asked_at)
         sweep.position += len(names)
         self._wasted = max(0.0, self._wasted - wanted / LOOKS_PER_WASTE) if wanted else self._wasted + 1
         sweep.link = link
@@ -333,6 +372,12 @@ class PollPlan:
 
 def _ripe(job: _Waiting, now: float) -> bool:
     return job.due_at - EARLY * job.interval_s <= now
+
+
+def _take_hint(job: _Waiting, asked_at: float) -> None:
+    """Take note that a look was asked for: if a hint was due by then, it is for that."""
+    if job.hint_at <= asked_at:
+        job.hint_at, job.hinted_at = math.inf, asked_at
 
 
 def _is_ahead(job: _Waiting, sweep: _Sweep) -> bool:

@@ -1,17 +1,17 @@
 """Claiming what has arrived."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-from airflow_azureml.core.arrivals import Arrival, latest
+from airflow_azureml.core.arrivals import latest
 from airflow_azureml.core.cursor import Claim, Cursor, Event
-from airflow_azureml.errors import AzureMLError, ProtocolError
+from airflow_azureml.errors import AzureMLError, ConfigError
+from airflow_azureml.operators.events import StoredEvents
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 __all__ = ["ClaimArrivalsOperator"]
 
-#: Events asked for at once; each may tell of up to 256 arrivals of some 400 bytes.
-PAGE = 250
 #: Where a task instance keeps its claim.
 CLAIM = "claim"
 
@@ -48,9 +46,20 @@ class ClaimArrivalsOperator(BaseOperator):
         at_most: Arrivals after which a claim is full, at least 1; the rest is left open to the next run, and the log
             says so. Airflow maps no task over more than ``[core] max_map_length`` values, 1,024 unless
             changed.
+
+    Raises:
+        ConfigError: The asset's filter asks for what only a look at its blobs can tell: ``metadata``, ``tags`` or
+            ``quiet_for``. This operator returns what events told, and looks at nothing;
+            `airflow_azureml.task_groups.arrivals.score_arrivals` does.
     """
 
     def __init__(self, *, asset: Asset, at_most: int = 1000, **kwargs: Any) -> None:
+        for_looks = sorted({name for each in asset.watchers for name in _for_looks(each.trigger)})
+        if for_looks:
+            raise ConfigError(
+                f"ClaimArrivalsOperator: asset {asset.name!r} is filtered by {', '.join(for_looks)}, for which blobs "
+                "have to be looked at, and this operator looks at none; use score_arrivals, or another filter."
+            )
         super().__init__(inlets=[asset], **{"max_active_tis_per_dag": 1, **kwargs})
         self.asset = asset
         self.at_most = at_most
@@ -66,97 +75,33 @@ class ClaimArrivalsOperator(BaseOperator):
 
     def _claim(self, context: "Context") -> list[dict[str, Any]]:
         """Choose, note the choice, enter it into the cursor, return it; a crash between any two loses nothing."""
+        stored = StoredEvents(asset=self.asset, query=context["inlet_events"])
         cursor_store = context["asset_state_store"][self.asset]
         cursor_key = f"claimed by {self.dag_id}.{self.task_id}"
         memory = context["task_state_store"]
         cursor = Cursor.from_wire(cursor_store.get(cursor_key))
         noted = memory.get(CLAIM)
         if noted is None:
-            claim, events = self._choose(context["inlet_events"], cursor)
+            claim, events = self._choose(stored, cursor)
             memory.set(CLAIM, claim.to_wire(), retention=NEVER_EXPIRE)
         else:
             claim = Claim.from_wire(noted)
-            events = self._look_up(context["inlet_events"], claim)
+            events = stored.look_up(claim)
             log.info("This run has claimed %d events before; they are returned once more", len(claim.marks))
-        entered, forgotten = cursor.with_claim(claim).fitting()
-        if forgotten:
-            log.error(
-                "The cursor of asset %s is full: its oldest %d events are forgotten and will be claimed once more. "
-                "Airflow stores more events in ten minutes than the cursor can hold",
-                self.asset.name,
-                forgotten,
-            )
+        entered = stored.enter(cursor, claim)
         if entered != cursor:
             cursor_store.set(cursor_key, entered.to_wire())
         return self._newest(claim, events)
 
-    def _choose(self, inlet_events: Any, cursor: Cursor) -> tuple[Claim, list[Event]]:
+    def _choose(self, stored: StoredEvents, cursor: Cursor) -> tuple[Claim, list[Event]]:
         """Read on from the cursor until the claim is full or nothing is left."""
-        events: list[Event] = []
-        arrivals = 0
-        for event in self._read(inlet_events, cursor.after, None):
-            events.append(event)
-            arrivals += len(event.arrivals) if cursor.is_open(event) else 0
-            if arrivals > self.at_most:
-                break
-        claim, left = cursor.claim(events, at_most=self.at_most)
-        taken = [event for event in events if event in claim.marks]
+        claim, taken, left = stored.choose(cursor, at_most=self.at_most)
         for event in taken:
             if not event.arrivals:
                 log.warning("Event %d of asset %s was made by hand; it tells of no arrival", event.id, self.asset.name)
         if left:
             log.warning("The claim is full with %d arrivals; the next run claims what is left open", self.at_most)
         return claim, taken
-
-    def _look_up(self, inlet_events: Any, claim: Claim) -> list[Event]:
-        """Read the events of a claim again.
-
-        Raises:
-            ProtocolError: Some are not there any more.
-        """
-        if claim.first is None:
-            return []
-        events = [event for event in self._read(inlet_events, claim.first, claim.last) if event in claim.marks]
-        if len(events) != len(claim.marks):
-            raise ProtocolError(
-                f"Return claim of {len(claim.marks)} events of asset {self.asset.name!r} once more: Airflow has only "
-                f"{len(events)} of them still. They were deleted from its database, by `airflow db clean` perhaps"
-            )
-        return events
-
-    def _read(self, inlet_events: Any, after: datetime | None, before: datetime | None) -> Iterator[Event]:
-        """Read events oldest first, page by page; both times are included."""
-        size, seen = PAGE, set[int]()
-        while True:
-            query = inlet_events[self.asset].ascending().limit(size)
-            if after is not None:
-                query = query.after(after.isoformat())
-            if before is not None:
-                query = query.before(before.isoformat())
-            page = list(query)
-            fresh = [each for each in page if each.id not in seen]
-            yield from map(self._event, fresh)
-            if len(page) < size:
-                return
-            seen.update(each.id for each in fresh)
-            size = PAGE if fresh and page[-1].timestamp != after else size * 2
-            after = page[-1].timestamp
-
-    def _event(self, stored: Any) -> Event:
-        """Read one of Airflow's events; one that a person made tells of nothing, it just wakes.
-
-        Raises:
-            ProtocolError: A watcher made it, and we cannot read it.
-        """
-        extra = stored.extra or {}
-        if not extra.get("from_trigger"):
-            return Event(id=stored.id, time=stored.timestamp)
-        payload = extra.get("payload")
-        if not isinstance(payload, list):
-            raise ProtocolError(
-                f"Read event {stored.id} of asset {self.asset.name!r}: expected a list, got {payload!r}"
-            )
-        return Event(id=stored.id, time=stored.timestamp, arrivals=tuple(map(Arrival.from_wire, payload)))
 
     def _newest(self, claim: Claim, events: Sequence[Event]) -> list[dict[str, Any]]:
         """Leave each blob once, and say what was left out."""
@@ -173,3 +118,10 @@ class ClaimArrivalsOperator(BaseOperator):
         else:
             log.info("Nothing is open: no new arrivals in %d new events", len(events))
         return [arrival.to_wire() for arrival in newest.kept]
+
+
+def _for_looks(trigger: Any) -> set[str]:
+    """Name what a watcher's filter asks for, and no event tells."""
+    wanted = getattr(trigger, "wanted", None) or (getattr(trigger, "scan", None) or {}).get("wanted", {})
+    told = {"metadata": "metadata", "tags": "tags", "quiet_s": "quiet_for"}
+    return {name for field, name in told.items() if "container" in wanted and field in wanted}

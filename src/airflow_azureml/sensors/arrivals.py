@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_azureml.core.conditions import Sight
-from airflow_azureml.core.filters import ArrivalFilter
+from airflow_azureml.core.filters import ArrivalFilter, FilterOptions
 from airflow_azureml.core.search import Search
+from airflow_azureml.core.sets import Sets
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.sensors.base import AzureMLSensor
@@ -31,6 +32,13 @@ class BlobArrivalSensor(AzureMLSensor):
     found it. The sensor itself remembers nothing: what is there when it looks counts, however often it was returned
     before.
 
+    With ``sets``, it waits for blobs that belong together and returns those of complete sets, a set's blobs one after
+    the other; the XCom ``sets`` then tells the ``folder``, ``key`` (of this version of the set), ``time`` and number of
+    ``blobs`` of each set, in the same order.
+
+    Which blobs count is said as for `airflow_azureml.watchers.blob_arrivals`; see
+    `airflow_azureml.core.filters.FilterOptions`. A blob that is still being copied does not.
+
     Args:
         account_url: The storage account, ``https://ACCOUNT.blob.core.windows.net``; on this machine
             ``http://127.0.0.1:PORT/devstoreaccount1``. Templated.
@@ -38,16 +46,20 @@ class BlobArrivalSensor(AzureMLSensor):
         prefix: How the paths begin, templated. Only these are listed: the longer it is, the cheaper each look.
         suffix: How the paths end, templated.
         glob: A pattern of the paths, as ``.gitignore`` has them, templated.
-        regex: A regular expression for the whole path.
+        regex: A regular expression for the whole path, templated.
         min_size_bytes: The smallest size.
         max_size_bytes: The largest size; None for any.
-        content_types: Types of content, such as ``text/*``; empty for any.
-        at_least: How many blobs there have to be.
-        at_most: How many are returned: the oldest; at most 1,000.
-        newer_than: An ISO 8601 time with its zone, templated, such as ``{{ data_interval_start }}``: blobs that were
-            last written before do not count. Empty for any.
+        content_types: Types of content, such as ``text/*``, templated; empty for any.
+        metadata: Metadata that a blob must have, each with exactly this value, templated.
+        tags: Index tags that a blob must have, each with exactly this value, templated.
         quiet_for: How long a blob must not have been written, by the storage account's own clock; for writers that
-            append.
+            append, or flush more than once.
+        sets: What says that blobs which belong together are all there; None where each blob stands for itself.
+        at_least: How many blobs there have to be; with ``sets``, how many complete sets.
+        at_most: How many blobs are returned: the oldest; at most 1,000. Of a set, all or none; one that is larger fails
+            the task.
+        newer_than: An ISO 8601 time with its zone, templated, such as ``{{ data_interval_start }}``: blobs that were
+            last written before do not count, nor do sets of which no blob was written since. Empty for any.
         kwargs: What `airflow_azureml.sensors.base.AzureMLSensor` takes (``conn_id``, ``deferrable``, ``timeout``,
             ``patience``, ``poll_interval``, ``soft_fail``), and Airflow's own.
     """
@@ -58,10 +70,15 @@ class BlobArrivalSensor(AzureMLSensor):
         "prefix",
         "suffix",
         "glob",
+        "regex",
+        "content_types",
+        "metadata",
+        "tags",
         "newer_than",
         "conn_id",
     )
 
+    # By name, each: Airflow applies `default_args` and checks templates by the signature.
     def __init__(  # noqa: PLR0913  # an operator's options are its face, and all by name
         self,
         *,
@@ -73,11 +90,14 @@ class BlobArrivalSensor(AzureMLSensor):
         regex: str = "",
         min_size_bytes: int = 1,
         max_size_bytes: int | None = None,
-        content_types: Sequence[str] = (),
+        content_types: Iterable[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        quiet_for: timedelta = timedelta(0),
+        sets: Sets | None = None,
         at_least: int = 1,
         at_most: int = 100,
         newer_than: str = "",
-        quiet_for: timedelta = timedelta(0),
         poll_interval: timedelta = timedelta(seconds=30),
         **kwargs: Any,
     ) -> None:
@@ -91,10 +111,13 @@ class BlobArrivalSensor(AzureMLSensor):
         self.min_size_bytes = min_size_bytes
         self.max_size_bytes = max_size_bytes
         self.content_types = content_types
+        self.metadata = metadata
+        self.tags = tags
+        self.quiet_for = quiet_for
+        self.sets = sets
         self.at_least = at_least
         self.at_most = at_most
         self.newer_than = newer_than
-        self.quiet_for = quiet_for
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """Say what is looked for."""
@@ -118,6 +141,8 @@ class BlobArrivalSensor(AzureMLSensor):
         """Return what was found."""
         found: list[dict[str, Any]] = super().finish(context, event)["arrivals"]
         self.log.info("Found %d blobs: %s", len(found), ", ".join(each["path"] for each in found[:20]))
+        if self.sets is not None:
+            context["ti"].xcom_push(key="sets", value=event["result"]["sets"])
         return found
 
     def _search(self) -> Search:
@@ -126,16 +151,7 @@ class BlobArrivalSensor(AzureMLSensor):
         Raises:
             ConfigError: Something is wrong with it; the message lists all that is.
         """
-        wanted = ArrivalFilter(
-            container=self.container,
-            prefix=self.prefix,
-            suffix=self.suffix,
-            glob=self.glob,
-            regex=self.regex,
-            min_size_bytes=self.min_size_bytes,
-            max_size_bytes=self.max_size_bytes,
-            content_types=self.content_types,
-        )
+        options: dict[str, Any] = {name: getattr(self, name) for name in FilterOptions.__annotations__}
         faults, newer_than = [], None
         try:
             newer_than = datetime.fromisoformat(str(self.newer_than)) if self.newer_than else None
@@ -145,11 +161,11 @@ class BlobArrivalSensor(AzureMLSensor):
             faults.append(f"newer_than {self.newer_than!r} has no time zone")
         search = Search(
             account_url=self.account_url,
-            wanted=wanted,
+            wanted=ArrivalFilter.of(**options),
+            sets=self.sets,
             at_least=self.at_least,
             at_most=self.at_most,
             newer_than=newer_than,
-            quiet_s=self.quiet_for.total_seconds(),
         )
         faults += search.faults()
         if faults:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import define, field, frozen
 
 from airflow_azureml.core.jobs import JobSnapshot
+from airflow_azureml.core.ml_events import place_of
 from airflow_azureml.core.pacing import Budget, Throttle
 from airflow_azureml.core.polling import PollPlan, ReadJob, ReadPage, Rest
 from airflow_azureml.core.workspace import ConnectionSettings, Workspace
@@ -167,6 +168,13 @@ class JobPoller:
             # In a context of its own: what this task logs is not the log of the trigger that happened to be first.
             name = f"poller of {self.conn_id}"
             self._task = loop.create_task(self._run(), name=name, context=contextvars.Context())
+
+    def nudge(self, place: str, job: str) -> None:
+        """Look at a job soon, if it is watched and of this workspace; see `Pollers.nudge`."""
+        if job not in self._watches or self._client is None or place_of(self._client[1]) != place:
+            return
+        if self._plan.hint(job, now=asyncio.get_running_loop().time()) < self._rests_until:
+            self._changed.set()
 
     async def aside(self, talk: Callable[[Workspace, str], Flow[T]]) -> T:
         """Hold a conversation beside the looks; see `Watch.aside`."""
@@ -363,6 +371,19 @@ class Pollers:
             poller.leave(watch)
             if not poller.is_watched and self._known.get(here) is poller:
                 del self._known[here]
+
+    def nudge(self, place: str, job: str) -> None:
+        """Hasten the next look at a job, since somebody heard that something has happened to it.
+
+        Nothing is believed of what was heard, and a job that nobody watches costs nothing. A job is looked at no more
+        than once every `HINT_GAP_S` seconds for it, and within the budget of all looks.
+
+        Args:
+            place: The job's workspace; see `place_of`.
+            job: The job's name.
+        """
+        for poller in self.running():
+            poller.nudge(place, job)
 
     def running(self) -> list[JobPoller]:
         """Return those that run in this event loop."""

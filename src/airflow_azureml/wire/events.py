@@ -1,19 +1,36 @@
-"""What Event Grid puts into a storage queue when a blob is written.
+"""What Event Grid puts into a queue: blobs that were written, and what Azure ML tells of a workspace.
 
 Source: https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage, and for what leaves a blob complete
 https://learn.microsoft.com/azure/storage/blobs/storage-blob-event-overview.
 """
 
-import base64
-import binascii
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
-from airflow_azureml.core.arrivals import Arrival, StorageUrl, utc
+from airflow_azureml.core.arrivals import Arrival, StorageUrl
+from airflow_azureml.core.clouds import Cloud
+from airflow_azureml.core.ml_events import WorkspaceEvent
+from airflow_azureml.core.queues import cloud_of_storage
 from airflow_azureml.errors import ConfigError, ProtocolError
+from airflow_azureml.wire import ml_events
+from airflow_azureml.wire.event_grid import Envelope, MalformedMessageError, envelopes, text_of
+
+__all__ = [
+    "BLOB_CREATED",
+    "COMPLETING_APIS",
+    "IGNORED_TYPES",
+    "STARTING_APIS",
+    "MalformedMessageError",
+    "Message",
+    "OtherAccountError",
+    "OtherSourceError",
+    "OtherWorkspaceError",
+    "parse",
+    "refuse_other_workspaces",
+    "refuse_others",
+]
 
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 #: Operations after which the blob is there completely.
@@ -39,16 +56,31 @@ IGNORED_TYPES = frozenset(
 #: A message that names one of these instead of a size leaves it open; the service's own sample of ``SftpCommit`` has
 #: a length of 0 for a file with content.
 _APIS_WITHOUT_SIZE = frozenset({"SftpCommit"})
+#: How the containers that this provider writes by itself are called: events of them are no arrivals.
+OWN_CONTAINERS = "airflow-azureml-"
+#: Azure's longest blob name, in characters. Source: "Naming and referencing containers, blobs, and metadata", REST API
+#: of Blob Storage.
+_LONGEST_PATH = 1024
+_LONGEST_CONTAINER = 63
+#: What an eTag, a sequencer, a content type and an address may have: the address of the longest name, percent-encoded,
+#: has 12,288 characters and its host; Azure's other fields are far shorter.
+_LONGEST_FIELD = 16_384
+#: Azure's sizes are signed 64-bit numbers.
+_LARGEST = 2**63 - 1
 _CONTAINER_OF = "/blobServices/default/containers/"
 _ACCOUNT_OF = "/storageaccounts/"
 
 
-class MalformedMessageError(ProtocolError):
-    """The message is no Event Grid message that we know; see why, and what writes to this queue."""
+class OtherSourceError(ProtocolError):
+    """The message tells of a resource that nobody asked for."""
 
 
-class OtherAccountError(ProtocolError):
+class OtherAccountError(OtherSourceError):
     """The message tells of a storage account whose arrivals nobody asked for; see the asset's ``account``."""
+
+
+class OtherWorkspaceError(OtherSourceError):
+    """The message tells of a workspace whose events nobody asked for; see the asset's ``workspace``."""
 
 
 @frozen(kw_only=True)
@@ -58,10 +90,12 @@ class Message:
     Attributes:
         arrivals: Blobs that are there completely.
         ignored: How often which event or operation was no arrival.
+        workspace_events: What Azure ML told of a workspace.
     """
 
     arrivals: tuple[Arrival, ...]
     ignored: Mapping[str, int]
+    workspace_events: tuple[WorkspaceEvent, ...] = ()
 
 
 def parse(text: str) -> Message:
@@ -72,65 +106,92 @@ def parse(text: str) -> Message:
             message is refused then, also its other events.
     """
     arrivals: list[Arrival] = []
+    workspace_events: list[WorkspaceEvent] = []
     ignored: dict[str, int] = {}
-    for event in _events(text):
+    for event in envelopes(text):
+        if ml_events.is_one(event):
+            workspace_events.append(ml_events.read(event))
+            continue
         read = _arrival(event)
         if isinstance(read, Arrival):
             arrivals.append(read)
         else:
             ignored[read] = ignored.get(read, 0) + 1
-    return Message(arrivals=tuple(arrivals), ignored=ignored)
+    return Message(arrivals=tuple(arrivals), ignored=ignored, workspace_events=tuple(workspace_events))
 
 
-def refuse_others(arrivals: Collection[Arrival], *, accounts: Collection[str]) -> None:
-    """Refuse arrivals of a storage account that nobody asked for.
+def refuse_others(arrivals: Collection[Arrival], *, places: Collection[tuple[str, str]], cloud: Cloud | None) -> None:
+    """Refuse arrivals of a storage account or a container that nobody asked for, or of another cloud.
+
+    An account's name is one account's, and so one tenant's, within its cloud: nothing is sent to an address that only
+    a message names.
+
+    Args:
+        arrivals: What a message told.
+        places: Account and container of all that was asked for.
+        cloud: The cloud of the queue; None for this machine, whose queues tell of blobs on it only.
 
     Raises:
         OtherAccountError: There is one.
     """
+    accounts = sorted({account for account, _ in places})
     others = sorted({arrival.account for arrival in arrivals} - set(accounts))
     if others:
-        allowed = ", ".join(sorted(accounts)) or "none"
-        raise OtherAccountError(
-            f"Read a queue message: it tells of storage account {', '.join(others)}; allowed here: {allowed}. "
-            "Name the account where the asset is declared, or remove the event subscription"
+        raise _other("storage account", others, accounts, "account")
+    clouds = {cloud_of_storage(arrival.url) for arrival in arrivals} - {cloud}
+    if clouds:
+        found, allowed = ([each.value if each else "this machine" for each in some] for some in (clouds, [cloud]))
+        raise _other("a blob in the cloud", sorted(found), allowed, "queue")
+    containers = sorted({f"{arrival.account}/{arrival.container}" for arrival in arrivals})
+    asked = sorted(f"{account}/{container}" for account, container in places)
+    if set(containers) - set(asked):
+        raise _other("container", sorted(set(containers) - set(asked)), asked, "container")
+
+
+def _other(what: str, others: Sequence[str], allowed: Sequence[str], name: str) -> OtherAccountError:
+    return OtherAccountError(
+        f"Read a queue message: it tells of {what} {', '.join(others)}; allowed here: {', '.join(allowed) or 'none'}. "
+        f"Name the {name} where the asset is declared, or remove the event subscription"
+    )
+
+
+def refuse_other_workspaces(told: Collection[WorkspaceEvent], *, workspaces: Collection[str]) -> None:
+    """Refuse events of a workspace that nobody asked for.
+
+    Args:
+        told: The events.
+        workspaces: Those asked for, as `airflow_azureml.core.ml_events.place_of` writes them.
+
+    Raises:
+        OtherWorkspaceError: There is one.
+    """
+    others = sorted({event.workspace for event in told} - set(workspaces))
+    if others:
+        allowed = ", ".join(sorted(workspaces)) or "none"
+        raise OtherWorkspaceError(
+            f"Read a queue message: it tells of workspace {', '.join(others)}; allowed here: {allowed}. "
+            "Name the workspace where the asset is declared, or remove the event subscription"
         )
 
 
-def _events(text: str) -> list[Mapping[str, Any]]:
-    plain = text.strip().removeprefix("\ufeff")
-    try:
-        if not plain.startswith(("[", "{")):
-            plain = base64.b64decode(plain, validate=True).decode("utf-8-sig")
-        body = json.loads(plain)
-    except (ValueError, RecursionError, binascii.Error) as error:
-        raise MalformedMessageError(f"Read a queue message: neither JSON nor base64 of JSON: {error}") from error
-    events = body if isinstance(body, list) else [body]
-    if not events or not all(isinstance(event, Mapping) for event in events):
-        raise MalformedMessageError("Read a queue message: expected an event or a list of events")
-    return events
-
-
-def _arrival(event: Mapping[str, Any]) -> Arrival | str:
+def _arrival(event: Envelope) -> Arrival | str:
     """Read one event: an arrival, or the name of what it is instead."""
-    cloud = "specversion" in event
-    kind = _text(event, "type" if cloud else "eventType")
+    kind = event.kind
     if kind in IGNORED_TYPES:
         return kind
     if kind != BLOB_CREATED:
         raise MalformedMessageError(f"Read a queue message: unknown event type {kind!r}")
-    details = event.get("data")
-    if not isinstance(details, Mapping):
-        raise MalformedMessageError(f"Read a queue message: the event {kind} has no data")
-    api = _text(details, "api")
+    details = event.details
+    api = text_of(details, "api")
     if api in STARTING_APIS:
         return f"{kind} by {api}"
     if api not in COMPLETING_APIS:
         raise MalformedMessageError(f"Read a queue message: unknown storage operation {api!r} in an event {kind}")
-    account = _account(_text(event, "source" if cloud else "topic"))
-    container, path = _blob(_text(event, "subject"))
-    url = _text(details, "url")
-    sequencer = details.get("sequencer") or ""
+    account = _account(event.source)
+    container, path = _blob(event.subject)
+    if container.startswith(OWN_CONTAINERS):
+        return f"{kind} in a container of this provider's own"
+    url = _short(details, "url")
     try:
         named = StorageUrl.parse(url).account
         if named != account:
@@ -139,23 +200,16 @@ def _arrival(event: Mapping[str, Any]) -> Arrival | str:
             account=account,
             container=container,
             path=path,
-            etag=_text(details, "eTag").strip('"'),
+            etag=_etag(details),
             size_bytes=_size(details, api),
-            sequencer=str(sequencer),
-            time=utc(_text(event, "time" if cloud else "eventTime")),
+            sequencer=_short(details, "sequencer", needed=False),
+            time=event.time,
             api=api,
             url=url,
-            content_type=str(details.get("contentType") or ""),
+            content_type=_short(details, "contentType", needed=False),
         )
     except (ConfigError, ValueError) as error:
         raise MalformedMessageError(f"Read a queue message: {error}") from error
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise MalformedMessageError(f"Read a queue message: the field {name} is missing or no text")
-    return value
 
 
 def _account(topic: str) -> str:
@@ -169,17 +223,38 @@ def _account(topic: str) -> str:
 
 def _blob(subject: str) -> tuple[str, str]:
     """Take container and path from the subject, which has the name as it is; the url may name another door."""
-    container, found, path = subject.removeprefix(_CONTAINER_OF).partition("/blobs/")
+    # Blob Storage stores a slash for each backslash of a name.
+    container, found, path = subject.removeprefix(_CONTAINER_OF).replace("\\", "/").partition("/blobs/")
     climbs = {".", ".."} & {container, *path.split("/")}
-    if not subject.startswith(_CONTAINER_OF) or not container or "/" in container or not found or not path or climbs:
+    named = subject.startswith(_CONTAINER_OF) and container and "/" not in container and found and path
+    if not named or climbs or len(path) > _LONGEST_PATH or len(container) > _LONGEST_CONTAINER:
         raise MalformedMessageError(f"Read a queue message: {subject!r} is no blob")
     return container, path
+
+
+def _short(details: Mapping[str, Any], name: str, *, needed: bool = True) -> str:
+    """Read a text of a bounded length; one that is not needed may be null, empty or not there."""
+    if not needed and details.get(name) in (None, ""):
+        return ""
+    text = text_of(details, name)
+    if len(text) > _LONGEST_FIELD:
+        raise MalformedMessageError(
+            f"Read a queue message: the field {name} is longer than {_LONGEST_FIELD} characters"
+        )
+    return text
+
+
+def _etag(details: Mapping[str, Any]) -> str:
+    etag = _short(details, "eTag").strip('"')
+    if not etag:
+        raise MalformedMessageError("Read a queue message: the field eTag is missing or no text")
+    return etag
 
 
 def _size(details: Mapping[str, Any], api: str) -> int | None:
     size = details.get("contentLength")
     if size is None or (size == 0 and api in _APIS_WITHOUT_SIZE):
         return None
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise MalformedMessageError(f"Read a queue message: the contentLength {size!r} is no number of bytes")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _LARGEST:
+        raise MalformedMessageError(f"Read a queue message: the contentLength {size!r:.99} is no number of bytes")
     return size

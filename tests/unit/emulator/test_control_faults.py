@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azureml_emulator.counts import RequestCounts
-from azureml_emulator.faults import FaultError, FaultList
+from azureml_emulator.fault_members import FaultError
+from azureml_emulator.faults import FaultList
 
 JOB = "/subscriptions/s/workspaces/w/jobs/x"
 LOOKS = {"method": "GET", "path": ".*/jobs/[^/]+"}

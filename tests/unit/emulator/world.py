@@ -131,17 +131,17 @@ class World:
         uri = f"azureml://datastores/workspaceblobstore/paths/{path}"
         place = self.storage.resolve(uri, self.workspace)
         await self.storage.ensure_container(place.container)
-        await self._container(place.container).upload_blob(place.path, data, overwrite=True)
+        await self.container(place.container).upload_blob(place.path, data, overwrite=True)
         return uri
 
     async def blobs(self, uri: str) -> dict[str, bytes]:
         """Read all blobs whose names begin with the path of a URI; keys are what follows."""
         place = self.storage.resolve(uri, self.workspace)
-        container = self._container(place.container)
+        container = self.container(place.container)
         names = [name async for name in container.list_blob_names(name_starts_with=place.path)]
         return {name.removeprefix(place.path): await (await container.download_blob(name)).readall() for name in names}
 
-    def _container(self, name: str) -> ContainerClient:
+    def container(self, name: str) -> ContainerClient:
         return self.storage._service.get_container_client(name)
 
 

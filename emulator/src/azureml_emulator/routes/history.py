@@ -159,6 +159,11 @@ def _kind(run: Run) -> Json:
     return {"runType": kind, "runTypeV2": version_2}
 
 
+def run_type(run: Run) -> str:
+    """Say what kind of run it is, in run history's words."""
+    return str(_kind(run)["runType"])
+
+
 def _component_name(run: Run) -> str | None:
     component = run.spec.get("componentId") or run.spec.get("component")
     if run.kind != "Step" or not isinstance(component, str) or "/components/" not in component:

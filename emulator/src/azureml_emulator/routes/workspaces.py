@@ -59,11 +59,11 @@ async def create(services: Services, name: WorkspaceName, *, tags: Json | None =
             "lastModifiedByType": USER["createdByType"],
         },
     }
-    services.store.put(name.arm_id, body)
-    datastores.create_defaults(services, name)
     for container in (blob_store_container(name), datastores.artifact_container(name)):
         await services.storage.ensure_container(container)
-    return True
+    datastores.create_defaults(services, name)
+    # Last, for a process that died before is to do all of it again.
+    return services.store.put(name.arm_id, body)
 
 
 def _properties(services: Services, name: WorkspaceName, *, created: str) -> Json:

@@ -13,7 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from attrs import define, evolve, field, frozen
 
 from airflow_azureml.core.arrivals import Arrival
-from airflow_azureml.operators.arrivals import PAGE, ClaimArrivalsOperator
+from airflow_azureml.operators.arrivals import ClaimArrivalsOperator
+from airflow_azureml.operators.events import PAGE
 
 ASSET = Asset("incoming")
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

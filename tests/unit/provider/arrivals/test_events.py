@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_azureml.core.clouds import Cloud
 from airflow_azureml.wire.events import (
     COMPLETING_APIS,
     IGNORED_TYPES,
@@ -133,6 +134,14 @@ def test_a_length_of_nought_is_an_empty_blob_otherwise() -> None:
         (json.dumps(event_grid(data={"eTag": 7})), "eTag is missing"),
         (json.dumps(event_grid(data={"contentLength": "10"})), "no number of bytes"),
         (json.dumps(event_grid(data={"contentLength": -1})), "no number of bytes"),
+        (json.dumps(event_grid(data={"contentLength": 2**63})), "no number of bytes"),
+        (json.dumps(event_grid(data={"contentLength": float("nan")})), "no number of bytes"),
+        (json.dumps(event_grid(data={"eTag": '"'})), "eTag is missing"),
+        (json.dumps(event_grid(data={"sequencer": ["0"]})), "sequencer is missing or no text"),
+        (json.dumps(event_grid(data={"contentType": 7})), "contentType is missing or no text"),
+        (json.dumps(event_grid(data={"url": "https://" + "x" * 20_000})), "url is longer than"),
+        (json.dumps(event_grid(subject=f"{SUBJECT}\ud800")), "subject is missing or no text"),
+        (json.dumps(event_grid(subject=f"{SUBJECT}{'x' * 1024}")), "is no blob"),
         (json.dumps({**event_grid(), "data": None}), "has no data"),
         (json.dumps(event_grid(subject="/blobServices/default/containers/incoming")), "is no blob"),
         (json.dumps(event_grid(subject="/elsewhere/blobs/a")), "is no blob"),
@@ -185,12 +194,46 @@ def test_an_event_with_one_field_changed_is_read_or_refused_and_never_anything_e
     assert len(told.arrivals) == 1
 
 
-def test_arrivals_of_an_account_that_nobody_asked_for_are_refused_by_name() -> None:
-    told = parse(json.dumps(event_grid()))
-
-    with pytest.raises(OtherAccountError, match="storage account acme; allowed here: another"):
-        refuse_others(told.arrivals, accounts={"another"})
+PLACES = {("acme", "incoming"), ("another", "x")}
 
 
-def test_arrivals_of_the_accounts_asked_for_pass() -> None:
-    refuse_others(parse(json.dumps(event_grid())).arrivals, accounts={"acme", "another"})
+@pytest.mark.parametrize(
+    ("event", "places", "cloud", "reason"),
+    [
+        (event_grid(), {("another", "incoming")}, Cloud.PUBLIC, "storage account acme; allowed here: another"),
+        (event_grid(), {("acme", "x")}, Cloud.PUBLIC, "container acme/incoming; allowed here: acme/x"),
+        (event_grid(), set(), Cloud.PUBLIC, "storage account acme; allowed here: none"),
+        (event_grid(), PLACES, Cloud.CHINA, "a blob in the cloud public; allowed here: china"),
+        (event_grid(), PLACES, None, "a blob in the cloud public; allowed here: this machine"),
+        (
+            event_grid(data={"url": "https://acme.blob.core.chinacloudapi.cn/incoming/a"}),
+            PLACES,
+            Cloud.PUBLIC,
+            "a blob in the cloud china; allowed here: public",
+        ),
+        (
+            event_grid(data={"url": "http://127.0.0.1:10000/acme/incoming/a"}),
+            PLACES,
+            Cloud.PUBLIC,
+            "a blob in the cloud this machine; allowed here: public",
+        ),
+    ],
+)
+def test_arrivals_of_what_nobody_asked_for_are_refused_by_name(
+    event: dict[str, Any], places: set[tuple[str, str]], cloud: Cloud | None, reason: str
+) -> None:
+    told = parse(json.dumps(event))
+
+    with pytest.raises(OtherAccountError, match=reason):
+        refuse_others(told.arrivals, places=places, cloud=cloud)
+
+
+def test_arrivals_of_the_places_asked_for_pass() -> None:
+    refuse_others(parse(json.dumps(event_grid())).arrivals, places=PLACES, cloud=Cloud.PUBLIC)
+
+
+def test_blobs_that_this_provider_writes_are_no_arrivals() -> None:
+    told = parse(json.dumps(event_grid(subject="/blobServices/default/containers/airflow-azureml-ledger/blobs/a")))
+
+    assert told.arrivals == ()
+    assert told.ignored == {"Microsoft.Storage.BlobCreated in a container of this provider's own": 1}

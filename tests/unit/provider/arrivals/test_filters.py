@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -11,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_azureml.core.arrivals import Arrival
-from airflow_azureml.core.filters import ArrivalFilter
+from airflow_azureml.core.filters import ArrivalFilter, Details, FilterOptions
+from airflow_azureml.sensors.arrivals import BlobArrivalSensor
 
+NOW = datetime(2026, 1, 31, 10, 1, tzinfo=UTC)
 ARRIVAL = Arrival(
     account="acme",
     container="incoming",
@@ -27,7 +32,9 @@ ARRIVAL = Arrival(
 )
 
 parts = st.text(alphabet="ab.*?-_é ", min_size=1, max_size=4)
-paths = st.lists(parts, min_size=1, max_size=4).map("/".join)
+paths = (
+    st.lists(parts, min_size=1, max_size=4).map("/".join).filter(lambda path: not {".", ".."} & set(path.split("/")))
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +57,7 @@ paths = st.lists(parts, min_size=1, max_size=4).map("/".join)
         ({"content_types": ["text/csv"]}, ""),
         ({"content_types": ["application/json", "text/*"]}, ""),
         ({"content_types": ["application/*"]}, "content type is none of application/*"),
+        ({"metadata": {"KIND": "raw"}, "tags": {"team": "a"}}, ""),
     ],
 )
 def test_a_filter_says_why_an_arrival_is_not_wanted(parts: dict[str, Any], reason: str) -> None:
@@ -64,6 +72,99 @@ def test_what_is_not_known_yet_is_no_reason_to_leave_a_blob_out() -> None:
     wanted = ArrivalFilter(container="incoming", min_size_bytes=10**9, content_types=("image/png",))
 
     assert wanted.reason_to_skip(unknown) == ""
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ({"metadata": {"KIND": "raw", "n": "1"}}, ""),
+        ({"metadata": {"kind": "Raw"}}, "its metadata kind is not 'Raw'"),
+        ({"metadata": {"other": "raw"}}, "its metadata other is not 'raw'"),
+        ({"tags": {"team": "a"}}, ""),
+        ({"tags": {"Team": "a"}}, "its tag Team is not 'a'"),
+        ({"tags": {"team": "a", "x": ""}}, "its tag x is not ''"),
+    ],
+)
+def test_metadata_and_tags_must_have_exactly_these_values_and_the_case_of_a_metadata_name_does_not_count(
+    parts: dict[str, Any], reason: str
+) -> None:
+    known = Details(metadata={"Kind": "raw", "n": "1", "more": ""}, tags={"team": "a", "more": ""})
+    wanted = ArrivalFilter(container="incoming", **parts)
+
+    assert wanted.faults() == []
+    assert wanted.reason_to_skip(ARRIVAL, known) == reason
+    assert wanted.reason_to_skip(ARRIVAL) == ""
+    assert wanted.needs_look(ARRIVAL)
+    assert wanted.include == set(parts)
+
+
+@pytest.mark.parametrize(("copy", "reason"), [("aborted", "its copy was aborted"), ("failed", "its copy failed")])
+def test_a_copy_that_came_to_nothing_never_counts(copy: str, reason: str) -> None:
+    assert ArrivalFilter(container="incoming").reason_to_skip(ARRIVAL, Details(copy=copy)) == reason
+
+
+def test_a_copy_under_way_and_a_blob_written_just_now_wait() -> None:
+    wanted = ArrivalFilter(container="incoming", quiet_s=61)
+
+    assert wanted.reason_to_wait(ARRIVAL, Details(copy="pending"), now=NOW) == "is still being copied"
+    assert wanted.reason_to_wait(ARRIVAL, Details(copy=""), now=NOW) == (
+        "was written 60 s ago, and must not have been for 61 s"
+    )
+    assert wanted.reason_to_wait(ARRIVAL, Details(copy=""), now=NOW + timedelta(seconds=1)) == ""
+    plain = ArrivalFilter(container="incoming")
+    assert plain.reason_to_wait(ARRIVAL, Details(copy=""), now=NOW - timedelta(hours=1)) == ""
+
+
+def test_the_size_that_an_event_tells_of_a_blob_that_is_still_written_is_no_reason() -> None:
+    empty = attrs.evolve(ARRIVAL, size_bytes=0)
+    appended = ArrivalFilter(container="incoming", quiet_s=60)
+    plain = ArrivalFilter(container="incoming")
+
+    assert appended.reason_to_skip(empty) == ""
+    assert appended.reason_to_skip(empty, Details(copy="")) == "smaller than 1 bytes"
+    assert plain.reason_to_skip(empty) == "smaller than 1 bytes"
+    assert plain.reason_to_skip(attrs.evolve(empty, api="CopyBlob")) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "parts", "needed"),
+    [
+        ({}, {}, False),
+        ({"api": "CopyBlob"}, {}, True),
+        ({"size_bytes": None}, {}, True),
+        ({"size_bytes": None}, {"min_size_bytes": 0}, False),
+        ({"size_bytes": None}, {"min_size_bytes": 0, "max_size_bytes": 9}, True),
+        ({"content_type": ""}, {"content_types": ["text/*"]}, True),
+        ({"content_type": ""}, {}, False),
+        ({}, {"quiet_s": 1.0}, True),
+        ({}, {"tags": {"a": "b"}}, True),
+    ],
+)
+def test_a_blob_is_looked_at_only_where_the_filter_asks_for_what_its_event_does_not_tell(
+    change: dict[str, Any], parts: dict[str, Any], needed: bool
+) -> None:
+    assert ArrivalFilter(container="incoming", **parts).needs_look(attrs.evolve(ARRIVAL, **change)) is needed
+
+
+@pytest.mark.parametrize("path", ["..", "../other/a", "a/../b", "./a", "a/."])
+def test_a_folder_that_is_a_dot_or_two_is_left_out_as_every_address_of_it_is_anothers(path: str) -> None:
+    wanted = ArrivalFilter(container="incoming")
+
+    assert "no address can name" in wanted.reason_to_skip(attrs.evolve(ARRIVAL, path=path))
+    assert wanted.reason_to_skip(attrs.evolve(ARRIVAL, path=path.replace(".", "..."))) == ""
+
+
+def test_every_option_has_its_sentence_and_is_an_option_of_the_sensor_too() -> None:
+    options = set(FilterOptions.__annotations__)
+    told = inspect.getdoc(FilterOptions) or ""
+    signature = inspect.signature(BlobArrivalSensor.__init__).parameters
+
+    assert [name for name in sorted(options) if f"{name}:" not in told] == []
+    assert options <= set(signature)
+    fields = {each.name for each in attrs.fields(ArrivalFilter)}
+    assert options - {"quiet_for"} == fields - {"quiet_s"}
+    defaults = {name: signature[name].default for name in options - {"container"}}
+    assert ArrivalFilter.of(container="incoming", **defaults) == ArrivalFilter(container="incoming")
 
 
 @given(paths)
@@ -85,17 +186,25 @@ def test_one_more_part_never_lets_another_arrival_in(path: str, size_bytes: int,
         attrs.evolve(some, regex="a.*"),
         attrs.evolve(some, max_size_bytes=10),
         attrs.evolve(some, content_types=("text/csv",)),
+        attrs.evolve(some, metadata={"kind": "raw"}),
+        attrs.evolve(some, tags={"team": "a"}),
     ]
 
     assert some.reason_to_skip(arrival) == ("" if size_bytes else "smaller than 1 bytes")
-    assert not [each for each in more if some.reason_to_skip(arrival) and not each.reason_to_skip(arrival)]
+    known = Details(metadata={}, tags={"team": "a"}, copy="")
+    for details in (Details(), known):
+        assert not [
+            each for each in more if some.reason_to_skip(arrival, details) and not each.reason_to_skip(arrival, details)
+        ]
 
 
 @given(paths)
 def test_what_is_written_makes_the_same_filter_again(glob: str) -> None:
-    wanted = ArrivalFilter(container="incoming", glob=glob, content_types=("text/*",))
+    wanted = ArrivalFilter(
+        container="incoming", glob=glob, content_types=("text/*",), metadata={"b": glob, "a": ""}, quiet_s=1.5
+    )
 
-    assert ArrivalFilter(**wanted.to_wire()) == wanted
+    assert ArrivalFilter(**json.loads(json.dumps(wanted.to_wire()))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -111,7 +220,31 @@ def test_what_is_written_makes_the_same_filter_again(glob: str) -> None:
         ({"max_size_bytes": "1"}, "max_size_bytes is '1', not a number from 0 on"),
         ({"min_size_bytes": 2, "max_size_bytes": 1}, "max_size_bytes is smaller than min_size_bytes"),
         ({"content_types": ("csv",)}, "content type 'csv' is none (for example text/csv or text/*)"),
+        ({"metadata": {"9": "a"}}, "metadata '9' is no name (letters, digits and _, no digit first)"),
+        ({"metadata": {"a": "ä"}}, "metadata a cannot be 'ä' (printable ASCII, no space at either end)"),
+        ({"metadata": {"a": "b "}}, "metadata a cannot be 'b ' (printable ASCII, no space at either end)"),
+        ({"metadata": {"a": "1", "A": "2"}}, "metadata a is given more than once"),
+        ({"metadata": {"a": 1}}, "metadata has ('a', 1), which is no name with a value of text"),
+        ({"metadata": "kind=raw"}, "metadata has ('=',), which is no name with a value of text"),
+        (
+            {"tags": {"ä": "b"}},
+            (
+                "tag 'ä' = 'b' cannot be: a name has up to 128 characters, a value up to 256, letters, digits, spaces "
+                "and + - . / : = _"
+            ),
+        ),
+        ({"tags": {str(n): "" for n in range(11)}}, "11 tags are given, and a blob has 10 at most"),
+        ({"quiet_s": -1.0}, "quiet_for is -1.0, no time from 0 seconds on"),
+        ({"quiet_s": "1"}, "quiet_for is '1', no time from 0 seconds on"),
     ],
 )
 def test_a_filter_that_is_wrong_says_so(wrong: dict[str, Any], told: str) -> None:
     assert ArrivalFilter(**{"container": "incoming", **wrong}).faults() == [told]
+
+
+def test_all_that_is_wrong_with_a_filter_is_said_at_once() -> None:
+    wrong = ArrivalFilter.of(
+        container="C", prefix="/", regex="(", metadata={"9": "ä"}, tags={"": ""}, quiet_for=timedelta(seconds=-1)
+    )
+
+    assert len(wrong.faults()) == 7

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk import Asset
 
 from airflow_azureml.errors import ConfigError
+from airflow_azureml.operators.arrivals import ClaimArrivalsOperator
 from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
 from airflow_azureml.watchers import blob_arrivals
 
@@ -31,6 +33,9 @@ def test_the_asset_is_watched_by_a_trigger_with_the_arguments_given() -> None:
         min_size_bytes=0,
         max_size_bytes=9,
         content_types=["text/*"],
+        metadata={"kind": "raw"},
+        tags={"team": "a"},
+        quiet_for=timedelta(seconds=30),
         account="other",
         conn_id="mine",
     )
@@ -51,6 +56,9 @@ def test_the_asset_is_watched_by_a_trigger_with_the_arguments_given() -> None:
                 "min_size_bytes": 0,
                 "max_size_bytes": 9,
                 "content_types": ["text/*"],
+                "metadata": {"kind": "raw"},
+                "tags": {"team": "a"},
+                "quiet_s": 30.0,
             },
         },
     )
@@ -109,6 +117,17 @@ def test_a_token_in_the_url_is_refused_and_not_repeated() -> None:
         blob_arrivals("x", queue_url=f"{QUEUE}?sig=secret", container="incoming")
 
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("metadata", {"kind": "raw"}), ("tags", {"team": "a"}), ("quiet_for", timedelta(seconds=1))],
+)
+def test_a_claim_that_looks_at_no_blob_refuses_an_asset_whose_filter_needs_a_look(option: str, value: Any) -> None:
+    wanted: dict[str, Any] = {"container": "incoming", option: value}
+
+    with pytest.raises(ConfigError, match=f"filtered by {option}, for which blobs have to be looked at"):
+        ClaimArrivalsOperator(task_id="claim", asset=blob_arrivals("x", queue_url=QUEUE, **wanted))
 
 
 def test_parsing_a_dag_loads_neither_azure_nor_aiohttp() -> None:

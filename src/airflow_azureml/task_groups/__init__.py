@@ -1,0 +1,1 @@
+"""Task groups: what takes several tasks, as one call in a DAG."""
