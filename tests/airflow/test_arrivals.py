@@ -9,8 +9,8 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Self
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from airflow.triggers.shared_stream import AckTimeout, SharedStreamManager
@@ -21,6 +21,7 @@ from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
 from airflow_azureml.triggers.receiving import Pace
 from airflow_azureml.triggers.storage_queue import MESSAGE_BYTES
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
+from tests.unit.provider.arrivals.listening import Listener, until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,41 +38,6 @@ class ShortHoldTrigger(BlobArrivalTrigger):
 
 class LateStartTrigger(BlobArrivalTrigger):
     pace = Pace(start_delay_s=2, poll_s=0.1)
-
-
-class Listener:
-    """What Airflow's triggerer does with one trigger: listen, and number the events that wait for their commit."""
-
-    def __init__(self, manager: SharedStreamManager, trigger: BlobArrivalTrigger, number: int = 1) -> None:
-        self.manager, self.trigger, self.number = manager, trigger, number
-        self.key = trigger.shared_stream_key()
-        self.arrivals: list[str] = []
-        self.events = 0
-        self.waiting: list[int] = []
-        self.task = asyncio.create_task(self._listen())
-
-    async def _listen(self) -> None:
-        stream = self.manager.subscribe(trigger_id=self.number, trigger=self.trigger, key=self.key)
-        try:
-            async for event in self.trigger.filter_shared_stream(stream):
-                self.events += 1
-                self.arrivals += [arrival["path"] for arrival in event.payload]
-                bound = self.manager.bind_pending_event(trigger_id=self.number, key=self.key)
-                assert bound is not None
-                self.waiting.append(bound)
-        finally:
-            await self.manager.unsubscribe(self.number, self.key)
-
-    def commit(self) -> None:
-        self.manager.confirm_persisted(self.waiting)
-        self.waiting = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
 
 
 class Queue:
@@ -140,13 +106,6 @@ def message(path: str, *, account: str = ACCOUNT, kind: str = "Microsoft.Storage
         },
     }
     return base64.b64encode(json.dumps(event).encode()).decode()
-
-
-async def until(condition: Callable[[], object], *, deadline_s: float = 20) -> None:
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        await asyncio.sleep(0.05)
 
 
 async def test_messages_that_came_together_are_one_event_and_are_deleted_only_when_it_is_committed(

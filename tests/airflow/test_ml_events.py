@@ -50,7 +50,7 @@ class Hearer(Listener):
 
     def __init__(self, manager: SharedStreamManager, trigger: WorkspaceEventTrigger, number: int = 1) -> None:
         self.told: list[dict[str, Any]] = []
-        super().__init__(manager, trigger, number)  # type: ignore[arg-type]  # it listens to any trigger of a queue
+        super().__init__(manager, trigger, number)
 
     async def _listen(self) -> None:
         stream = self.manager.subscribe(trigger_id=self.number, trigger=self.trigger, key=self.key)

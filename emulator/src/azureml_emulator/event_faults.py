@@ -13,7 +13,18 @@ from typing import Any, Self
 
 import attrs
 
-from azureml_emulator.fault_members import FaultError, count, duration, every, pattern, short, text, true, whole
+from azureml_emulator.fault_members import (
+    FaultError,
+    count,
+    duration,
+    every,
+    pattern,
+    read_members,
+    short,
+    text,
+    true,
+    whole,
+)
 
 Json = dict[str, Any]
 
@@ -60,16 +71,7 @@ class EventFault:
         Raises:
             FaultError: A member is unknown or wrong.
         """
-        if not isinstance(said, dict):
-            raise FaultError(f"{short(said)} is no object.")
-        if unknown := sorted(said.keys() - _MEMBERS):
-            raise FaultError(f"{', '.join(unknown)}: unknown; the members are {', '.join(sorted(_MEMBERS))}.")
-        kinds = [kind for kind in EVENT_KINDS if kind in said]
-        if len(kinds) != 1:
-            raise FaultError(
-                f"it has {' and '.join(kinds) or 'no effect'}; give exactly one of {', '.join(EVENT_KINDS)}."
-            )
-        return cls(**{name: _READERS[name](name, value) for name, value in said.items()})
+        return cls(**read_members(said, _READERS, EVENT_KINDS))
 
     def to_wire(self) -> Json:
         """Write it as it was read; what was left out is left out."""

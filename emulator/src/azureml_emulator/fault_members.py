@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from azureml_emulator.scripts import ScriptError, seconds
@@ -14,6 +14,22 @@ _MOST = 1_000_000_000
 
 class FaultError(ValueError):
     """A fault is wrong; the message is one sentence that says which and what."""
+
+
+def read_members(said: Any, readers: Mapping[str, Callable[[str, Any], Any]], kinds: Collection[str]) -> dict[str, Any]:
+    """Read an object's members; exactly one of them is one of the kinds.
+
+    Raises:
+        FaultError: A member is unknown or wrong.
+    """
+    if not isinstance(said, dict):
+        raise FaultError(f"{short(said)} is no object.")
+    if unknown := sorted(said.keys() - readers.keys()):
+        raise FaultError(f"{', '.join(unknown)}: unknown; the members are {', '.join(sorted(readers))}.")
+    found = [kind for kind in kinds if kind in said]
+    if len(found) != 1:
+        raise FaultError(f"it has {' and '.join(found) or 'no effect'}; give exactly one of {', '.join(kinds)}.")
+    return {name: readers[name](name, value) for name, value in said.items()}
 
 
 def whole(least: int, most: int) -> Callable[[str, Any], int]:

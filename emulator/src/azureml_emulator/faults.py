@@ -8,7 +8,18 @@ from typing import Any, Self
 
 import attrs
 
-from azureml_emulator.fault_members import FaultError, count, duration, every, pattern, short, text, true, whole
+from azureml_emulator.fault_members import (
+    FaultError,
+    count,
+    duration,
+    every,
+    pattern,
+    read_members,
+    short,
+    text,
+    true,
+    whole,
+)
 
 Json = dict[str, Any]
 
@@ -23,8 +34,6 @@ KINDS = (
     "cancel_never_ends",
 )
 _SWITCHES = frozenset({"reset", "apply_then_drop", "expired_token", "cancel_never_ends"})
-_WHERE = ("method", "path", "count", "every")
-_MEMBERS = frozenset({*_WHERE, *KINDS, "headers", "code"})
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 #: The words for an error that the fault does not name, as Azure Resource Manager says them.
 _CODES = {
@@ -84,16 +93,9 @@ class Fault:
         Raises:
             FaultError: A member is unknown or wrong.
         """
-        if not isinstance(said, dict):
-            raise FaultError(f"{short(said)} is no object.")
-        if unknown := sorted(said.keys() - _MEMBERS):
-            raise FaultError(f"{', '.join(unknown)}: unknown; the members are {', '.join(sorted(_MEMBERS))}.")
-        kinds = [kind for kind in KINDS if kind in said]
-        if len(kinds) != 1:
-            raise FaultError(f"it has {' and '.join(kinds) or 'no effect'}; give exactly one of {', '.join(KINDS)}.")
+        read = read_members(said, _READERS, KINDS)
         if "status" not in said and (extra := sorted({"headers", "code"} & said.keys())):
             raise FaultError(f"{' and '.join(extra)} only go with status.")
-        read = {name: _READERS[name](name, value) for name, value in said.items()}
         if "path" not in read:
             raise FaultError("path is missing; give a regular expression over the whole path, e.g. .*/jobs/[^/]+.")
         return cls(**read)

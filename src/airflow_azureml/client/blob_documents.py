@@ -8,18 +8,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.opened import open_container
 from airflow_azureml.client.storage import (
     CALL_S,
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
-    async_storage_tokens,
     service_error,
-    storage_credential,
 )
 from airflow_azureml.core.documents import Document, check_ids
-from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ProtocolError, RefusedError, ServiceError, UnavailableError
 
 if TYPE_CHECKING:
@@ -69,25 +63,9 @@ class BlobDocuments:
         Raises:
             ConfigError: The address is none of Azure Storage.
         """
-        from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
-
-        proof, through = None, None
-        if not is_loopback(self.url):
-            proof = async_storage_tokens(self._settings)
-            self._opened.push_async_callback(proof.close)
-            through = proxies(self._settings)
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        client = ContainerClient.from_container_url(
-            self.url,
-            credential=storage_credential(self.url, proof),
-            retry_total=0,
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            logger=HTTP_LOG,
-            raw_response_hook=self._note_time,
-            **more,
+        self._container = await open_container(
+            self._opened, self._settings, self.url, raw_response_hook=self._note_time
         )
-        self._container = await self._opened.enter_async_context(client)
         return self
 
     async def __aexit__(self, *_: object) -> None:

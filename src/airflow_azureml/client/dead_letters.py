@@ -1,8 +1,8 @@
 """Looking at messages that were put aside, and settling them."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
 
@@ -15,6 +15,8 @@ from airflow_azureml.core.workspace import is_loopback
 
 if TYPE_CHECKING:
     from airflow_azureml.core.workspace import ConnectionSettings
+
+M = TypeVar("M")
 
 #: How long a message is kept from others while it is decided on. Seconds.
 HELD_S = 600
@@ -36,6 +38,47 @@ class Aside:
 
     count: int
     first: tuple[DeadLetter, ...]
+
+
+@frozen(kw_only=True)
+class Sorting(Generic[M]):
+    """How messages of one kind of queue are taken out of it, or left.
+
+    Attributes:
+        receive: Holds the next messages; none when there are no more.
+        letter: Reads one.
+        remove: Takes one out for good.
+        leave: Lets go of one.
+    """
+
+    receive: Callable[[], Awaitable[Sequence[M]]]
+    letter: Callable[[M], DeadLetter]
+    remove: Callable[[M], Awaitable[object]]
+    leave: Callable[[M], Awaitable[object]]
+
+    async def run(
+        self, wanted: Callable[[DeadLetter], bool], *, count: int, replay: Callable[[str], Awaitable[object]] | None
+    ) -> list[DeadLetter]:
+        """Look at so many messages once; those that are wanted are removed, and put back before that by `replay`."""
+        taken: list[DeadLetter] = []
+        left: list[M] = []
+        seen = 0
+        try:
+            while seen < count and (page := await self.receive()):
+                for message in page:
+                    seen += 1
+                    letter = self.letter(message)
+                    if not wanted(letter):
+                        left.append(message)
+                        continue
+                    if replay is not None:
+                        await replay(letter.content)
+                    await self.remove(message)
+                    taken.append(letter)
+        finally:
+            for message in left:
+                await self.leave(message)
+        return taken
 
 
 @frozen(kw_only=True)
@@ -83,26 +126,14 @@ class DeadLetters:
         """
         if is_bus(self.queue_url):
             return await self._settle_of_bus(wanted, replay=replay)
-        taken: list[DeadLetter] = []
-        left: list[Received] = []
         async with self._opened() as (queue, aside):
-            count, seen = await aside.length(), 0
-            try:
-                while seen < count and (page := await aside.receive(visibility_s=HELD_S)):
-                    for message in page:
-                        seen += 1
-                        letter = DeadLetter.of_text(message.text)
-                        if not wanted(letter):
-                            left.append(message)
-                            continue
-                        if replay:
-                            await queue.send(letter.content)
-                        await aside.delete(message)
-                        taken.append(letter)
-            finally:
-                for message in left:
-                    await aside.hold(message, visibility_s=0)
-        return taken
+            sorting = Sorting[Received](
+                receive=lambda: aside.receive(visibility_s=HELD_S),
+                letter=lambda message: DeadLetter.of_text(message.text),
+                remove=aside.delete,
+                leave=lambda message: aside.hold(message, visibility_s=0),
+            )
+            return await sorting.run(wanted, count=await aside.length(), replay=queue.send if replay else None)
 
     async def _look_at_bus(self) -> Aside:
         async with self._opened_bus() as (_, aside):
@@ -115,26 +146,14 @@ class DeadLetters:
 
     async def _settle_of_bus(self, wanted: Callable[[DeadLetter], bool], *, replay: bool) -> list[DeadLetter]:
         count = (await self._look_at_bus()).count
-        taken: list[DeadLetter] = []
-        left: list[Locked] = []
         async with self._opened_bus() as (queue, aside):
-            seen = 0
-            try:
-                while seen < count and (page := await aside.receive(wait_s=_WAIT_S)):
-                    for message in page:
-                        seen += 1
-                        letter = _letter(message)
-                        if not wanted(letter):
-                            left.append(message)
-                            continue
-                        if replay:
-                            await queue.send(letter.content)
-                        await aside.complete(message)
-                        taken.append(letter)
-            finally:
-                for message in left:
-                    await aside.abandon(message)
-        return taken
+            sorting = Sorting[Locked](
+                receive=lambda: aside.receive(wait_s=_WAIT_S),
+                letter=_letter,
+                remove=aside.complete,
+                leave=aside.abandon,
+            )
+            return await sorting.run(wanted, count=count, replay=queue.send if replay else None)
 
     @contextlib.asynccontextmanager
     async def _opened_bus(self) -> AsyncIterator[tuple[BusQueue, BusQueue]]:

@@ -40,7 +40,7 @@ class Finder:
         account_url: The storage account's blob service.
         wanted: Which blobs count.
         sets: What says that blobs which belong together are all there; None where each blob stands for itself.
-        window: When a blob must have been written.
+        window: When a blob must have been written; of a set, the last of its blobs, or its sign.
     """
 
     settings: "ConnectionSettings"
@@ -114,7 +114,7 @@ class Finder:
         reasons = dict(gathered.waiting)
         members = [each.arrival for each in found if not rule.is_sign(each.arrival.path)]
         return Seen(
-            ready=[each for one in gathered.ready for each in one.members if each in self.window],
+            ready=[each for one in gathered.ready if self.window.holds(one.time) for each in one.members],
             waiting=[(each, reasons[at]) for each in members if (at := rule.folder(each.path) or "") in reasons],
         )
 

@@ -7,22 +7,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_azureml.client.credentials import proxies
 from airflow_azureml.client.looks import Looker
+from airflow_azureml.client.opened import open_container
 from airflow_azureml.client.sets import read_manifests
 from airflow_azureml.client.storage import (
     CALL_S,
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
-    async_storage_tokens,
     service_error,
-    storage_credential,
 )
 from airflow_azureml.core.conditions import Sight
 from airflow_azureml.core.search import Finds, Search, SetFinds
 from airflow_azureml.core.sets import Found, Sets, manifests_to_read
-from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ProtocolError, UnavailableError
 from airflow_azureml.wire.listings import COPY, EXTRAS, Listed, parse_page
 
@@ -65,24 +59,7 @@ class Lister:
         Raises:
             ConfigError: The address is none of Azure Storage.
         """
-        from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
-
-        proof, through = None, None
-        if not is_loopback(self.url):
-            proof = async_storage_tokens(self.settings)
-            self._opened.push_async_callback(proof.close)
-            through = proxies(self.settings)
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        client = ContainerClient.from_container_url(
-            self.url,
-            credential=storage_credential(self.url, proof),
-            retry_total=0,
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            logger=HTTP_LOG,
-            **more,
-        )
-        self._container = await self._opened.enter_async_context(client)
+        self._container = await open_container(self._opened, self.settings, self.url)
         return self
 
     async def __aexit__(self, *_: object) -> None:

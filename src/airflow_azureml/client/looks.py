@@ -8,20 +8,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.opened import open_container
 from airflow_azureml.client.storage import (
     CALL_S,
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
-    async_storage_tokens,
     service_error,
-    storage_credential,
 )
 from airflow_azureml.core.arrivals import Arrival, StorageUrl
 from airflow_azureml.core.filters import ArrivalFilter, Details
 from airflow_azureml.core.looks import Look, Looked, Outcome, Verdict, judge
-from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ProtocolError, RefusedError, ServiceError, UnavailableError
 
 if TYPE_CHECKING:
@@ -64,24 +58,7 @@ class Looker:
         Raises:
             ConfigError: The address is none of Azure Storage.
         """
-        from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
-
-        proof, through = None, None
-        if not is_loopback(self.url):
-            proof = async_storage_tokens(self._settings)
-            self._opened.push_async_callback(proof.close)
-            through = proxies(self._settings)
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        client = ContainerClient.from_container_url(
-            self.url,
-            credential=storage_credential(self.url, proof),
-            retry_total=0,
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            logger=HTTP_LOG,
-            **more,
-        )
-        self._container = await self._opened.enter_async_context(client)
+        self._container = await open_container(self._opened, self._settings, self.url)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,12 +10,12 @@ from urllib.parse import quote
 from attrs import field, frozen
 
 from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.opened import open_client
 from airflow_azureml.client.sdk import emulator_in_reach
 from airflow_azureml.client.storage import (
     CONNECT_S,
     HTTP_LOG,
     READ_S,
-    async_storage_tokens,
     service_error,
     storage_credential,
     storage_tokens,
@@ -83,22 +83,10 @@ class Staging:
         """Open the connections."""
         from azure.storage.blob.aio import BlobServiceClient, LinearRetry  # noqa: PLC0415  # not for DAG parsing
 
-        proof = None
-        if not is_loopback(self.url):
-            proof = async_storage_tokens(self._settings)
-            self._opened.push_async_callback(proof.close)
-        through = proxies(self._settings) if proof is not None else None
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        client = BlobServiceClient(
-            self._place.blob_base,
-            credential=storage_credential(self.url, proof),
-            retry_policy=LinearRetry(backoff=_WAIT_S, retry_total=_RETRIES, random_jitter_range=0),
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            logger=HTTP_LOG,
-            **more,
+        retries = LinearRetry(backoff=_WAIT_S, retry_total=_RETRIES, random_jitter_range=0)
+        self._service = await open_client(
+            self._opened, self._settings, self._place.blob_base, BlobServiceClient, retry_policy=retries
         )
-        self._service = await self._opened.enter_async_context(client)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -253,7 +253,11 @@ class Window:
         return self.since is None and self.until is None
 
     def __contains__(self, arrival: Arrival) -> bool:
-        written = datetime.fromisoformat(arrival.time)
+        return self.holds(arrival.time)
+
+    def holds(self, time: str) -> bool:
+        """Tell whether a time of ISO 8601, with its zone, is in it."""
+        written = datetime.fromisoformat(time)
         return (self.since is None or written >= self.since) and (self.until is None or written < self.until)
 
 

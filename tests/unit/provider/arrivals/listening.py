@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Self
 
+from airflow.triggers.base import BaseEventTrigger
 from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
@@ -61,7 +62,7 @@ class Listener:
     """
 
     def __init__(
-        self, manager: SharedStreamManager, trigger: BlobArrivalTrigger, number: int = 1, *, at_once: bool = False
+        self, manager: SharedStreamManager, trigger: BaseEventTrigger, number: int = 1, *, at_once: bool = False
     ) -> None:
         self.manager, self.trigger, self.number, self.at_once = manager, trigger, number, at_once
         self.key = trigger.shared_stream_key()

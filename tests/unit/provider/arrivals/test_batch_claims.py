@@ -163,6 +163,20 @@ def test_no_blob_of_a_set_is_claimed_before_the_set_is_complete(world: World) ->
     assert sizes(world, "r2", reconcile_every=timedelta(0)) == 0
 
 
+def test_a_set_is_in_a_window_as_a_whole_by_when_it_was_completed(world: World) -> None:
+    def written(path: str) -> datetime:
+        return world.incoming.get_blob_client(path).get_blob_properties().last_modified
+
+    world.put("day/a.csv")
+    world.put("day/_SUCCESS", "x")
+    while written("day/_SUCCESS") == written("day/a.csv"):  # in whole seconds
+        world.put("day/_SUCCESS", "x")
+    sets = Sets(marker="_SUCCESS").to_wire()
+
+    assert sizes(world, "r1", sets=sets, until=written("day/_SUCCESS").isoformat()) == 0
+    assert sizes(world, "r2", sets=sets, since=written("day/_SUCCESS").isoformat()) == 1
+
+
 def test_events_of_another_account_are_passed_over(world: World) -> None:
     world.events.tell(evolve(arrival(world, "a.csv", world.put("a.csv")), account="another"))
 

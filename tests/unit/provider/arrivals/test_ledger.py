@@ -129,7 +129,7 @@ def _void(ledger: Ledger, batch_id: str) -> Coroutine[Any, Any, Batch]:
         (BatchState.FAILED, [_submit, _score, _void]),
         (BatchState.VOID, [_submit, _score, _fail]),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, BatchState) else f"{len(value)}-refused",
 )
 def test_a_step_that_comes_too_late_or_too_soon_is_fenced_off_and_changes_nothing(
     state: BatchState, refused: list[Callable[[Ledger, str], Coroutine[Any, Any, Batch]]]

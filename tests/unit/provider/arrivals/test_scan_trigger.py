@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from airflow.triggers.shared_stream import AckTimeout, AdvanceItem, AdvanceOutcome, SharedStreamManager
@@ -24,6 +24,7 @@ from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import UnavailableError
 from airflow_azureml.triggers.scan import BlobScanTrigger, Part, ScanPace, ScanProducer, Store
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
+from tests.unit.provider.arrivals.listening import Listener
 from tests.unit.provider.arrivals.local import SETTINGS
 
 pytestmark = pytest.mark.anyio
@@ -68,42 +69,12 @@ class QuickTrigger(BlobScanTrigger):
         return SETTINGS
 
 
-class Listener:
-    """What Airflow's triggerer does with one trigger: listen, and number the events that wait for their commit."""
-
-    def __init__(self, manager: SharedStreamManager, trigger: BlobScanTrigger) -> None:
-        self.manager, self.trigger = manager, trigger
-        self.key = trigger.shared_stream_key()
-        self.told: list[str] = []
-        self.waiting: list[int] = []
-        self.commits = False
-        self.task = asyncio.create_task(self._listen())
-
-    async def _listen(self) -> None:
-        stream = self.manager.subscribe(trigger_id=1, trigger=self.trigger, key=self.key)
-        try:
-            async for event in self.trigger.filter_shared_stream(stream):
-                self.told += [arrival["path"] for arrival in event.payload]
-                bound = self.manager.bind_pending_event(trigger_id=1, key=self.key)
-                assert bound is not None
-                self.waiting.append(bound)
-                if self.commits:
-                    self.commit()
-        finally:
-            await self.manager.unsubscribe(1, self.key)
+class Follower(Listener):
+    """A listener whose events are committed from its first commit on."""
 
     def commit(self) -> None:
-        """Store what was told, and all that will be."""
-        self.commits = True
-        self.manager.confirm_persisted(self.waiting)
-        self.waiting = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        self.at_once = True
+        super().commit()
 
 
 @pytest.fixture
@@ -155,16 +126,16 @@ async def test_what_is_new_is_told_once_while_blobs_are_written_overwritten_and_
     names = [f"{year}{number}" for number in range(9)]
     upload(container, *names[:5], "out/1")
     trigger = trigger_of(container.url, layout)
-    async with Listener(manager, trigger) as listener:
+    async with Follower(manager, trigger) as listener:
         listener.commit()
-        await until(lambda: len(listener.told) == 5)
+        await until(lambda: len(listener.arrivals) == 5)
         container.delete_blob(names[0])
         upload(container, names[4], *names[5:])
-        await until(lambda: len(listener.told) >= 10)
+        await until(lambda: len(listener.arrivals) >= 10)
         since = state_of(trigger).since
         await until(lambda: state_of(trigger).since != since)
 
-    assert listener.told == [*names[:5], *names[4:]]
+    assert listener.arrivals == [*names[:5], *names[4:]]
 
 
 async def test_the_watermark_moves_only_after_the_events_are_committed(
@@ -172,8 +143,8 @@ async def test_the_watermark_moves_only_after_the_events_are_committed(
 ) -> None:
     upload(container, "in/1", "in/2")
     trigger = trigger_of(container.url)
-    async with Listener(manager, trigger) as listener:
-        await until(lambda: len(listener.told) == 2)
+    async with Follower(manager, trigger) as listener:
+        await until(lambda: len(listener.arrivals) == 2)
         await asyncio.sleep(0.5)
         before = dict(MEMORIES[trigger.asset].kept)
         listener.commit()
@@ -188,37 +159,37 @@ async def test_what_was_not_committed_when_the_triggerer_died_is_told_again_and_
     upload(container, "in/1", "in/2")
     trigger = trigger_of(container.url)
     first = SharedStreamManager()
-    async with Listener(first, trigger) as listener:
+    async with Follower(first, trigger) as listener:
         listener.commit()
         await until(lambda: MEMORIES[trigger.asset].kept and state_of(trigger).since)
-        listener.commits = False
+        listener.at_once = False
         upload(container, "in/3")
-        await until(lambda: len(listener.told) == 3)
+        await until(lambda: len(listener.arrivals) == 3)
     await first.stop_all()
     second = SharedStreamManager()
-    async with Listener(second, trigger) as again:
+    async with Follower(second, trigger) as again:
         again.commit()
-        await until(lambda: again.told)
+        await until(lambda: again.arrivals)
         upload(container, "in/4")
-        await until(lambda: "in/4" in again.told)
+        await until(lambda: "in/4" in again.arrivals)
     await second.stop_all()
 
-    assert again.told == ["in/3", "in/4"]
+    assert again.arrivals == ["in/3", "in/4"]
 
 
 async def test_what_is_never_committed_ends_the_trigger_and_is_told_again(container: ContainerClient) -> None:
     upload(container, "in/1")
     manager = SharedStreamManager(ack_timeout=1)
     trigger = trigger_of(container.url)
-    async with Listener(manager, trigger) as first:
+    async with Follower(manager, trigger) as first:
         await until(first.task.done)
-    async with Listener(manager, trigger) as second:
+    async with Follower(manager, trigger) as second:
         second.commit()
         await until(lambda: MEMORIES[trigger.asset].kept)
     await manager.stop_all()
 
     assert isinstance(first.task.exception(), (AckTimeout, UnavailableError))
-    assert first.told == second.told == ["in/1"]
+    assert first.arrivals == second.arrivals == ["in/1"]
 
 
 async def test_an_event_that_the_triggerer_did_not_take_does_not_count_as_stored() -> None:
@@ -245,7 +216,7 @@ async def test_a_container_that_is_missing_is_said_once_and_scanned_as_soon_as_i
 ) -> None:
     url = f"{azurite.blob_url}/{ACCOUNT}/c{uuid.uuid4().hex[:12]}"
     key = {"account_name": ACCOUNT, "account_key": ACCOUNT_KEY}
-    async with Listener(manager, trigger_of(url)) as listener:
+    async with Follower(manager, trigger_of(url)) as listener:
         await until(lambda: "ContainerNotFound" in caplog.text)
         await asyncio.sleep(1)
         said = caplog.text.count("ContainerNotFound")
@@ -253,9 +224,9 @@ async def test_a_container_that_is_missing_is_said_once_and_scanned_as_soon_as_i
         client = ContainerClient.from_container_url(url, credential=key)
         client.create_container()
         upload(client, "in/1")
-        await until(lambda: listener.told)
+        await until(lambda: listener.arrivals)
 
-    assert (said, listener.told) == (1, ["in/1"])
+    assert (said, listener.arrivals) == (1, ["in/1"])
 
 
 @pytest.mark.parametrize(
@@ -294,12 +265,12 @@ async def test_an_account_that_fails_in_the_middle_of_a_scan_is_said_once_and_no
 
     server = await asyncio.start_server(_serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, Listener(manager, trigger_of(f"http://127.0.0.1:{port}/{path}")) as listener:
+    async with server, Follower(manager, trigger_of(f"http://127.0.0.1:{port}/{path}")) as listener:
         listener.commit()
-        await until(lambda: len(listener.told) == len(names), deadline_s=60)
+        await until(lambda: len(listener.arrivals) == len(names), deadline_s=60)
         await until(lambda: "answers again" in caplog.text)
 
-    assert listener.told == names
+    assert listener.arrivals == names
     assert len([each for each in caplog.messages if each.startswith("The scan of")]) == 1
 
 
@@ -311,14 +282,14 @@ async def test_a_store_that_is_down_is_waited_for_and_one_that_cannot_be_read_me
     memory = MEMORIES[trigger.asset]
     memory.kept[Scan.from_wire(trigger.scan).key] = '{"of": "another time"}'
     memory.is_there = False
-    async with Listener(manager, trigger) as listener:
+    async with Follower(manager, trigger) as listener:
         listener.commit()
         await until(lambda: "the API server is down" in caplog.text)
-        assert listener.told == []
+        assert listener.arrivals == []
         memory.is_there = True
         await until(lambda: "since" in next(iter(memory.kept.values())))
 
-    assert listener.told == ["in/1"]
+    assert listener.arrivals == ["in/1"]
     assert "is scanned from the beginning" in caplog.text
 
 
@@ -343,7 +314,7 @@ async def test_a_quiet_container_is_not_spoken_of(
 ) -> None:
     caplog.set_level(logging.INFO, logger="airflow_azureml")
     trigger = trigger_of(container.url)
-    async with Listener(manager, trigger):
+    async with Follower(manager, trigger):
         await until(lambda: MEMORIES[trigger.asset].kept)
         since = state_of(trigger).since
         await until(lambda: state_of(trigger).since != since)
