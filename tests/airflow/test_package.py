@@ -17,14 +17,17 @@ from airflow.triggers.base import BaseTrigger
 
 import airflow_azureml
 from airflow_azureml.core.filters import ArrivalFilter
+from airflow_azureml.core.ml_filters import ModelFilter
 from airflow_azureml.core.scan import Scan
 from airflow_azureml.core.search import Search
 from airflow_azureml.core.waiting import WaitPolicy
 from airflow_azureml.core.workspace import CREDENTIAL_FIELDS, OPTIONAL, REQUIRED
+from airflow_azureml.messaging import ServiceBusTrigger, StorageQueueTrigger
 from airflow_azureml.provider import CONNECTION_FIELDS, get_provider_info
 from airflow_azureml.triggers.arrivals import BlobArrivalTrigger
 from airflow_azureml.triggers.condition import BlobSearchTrigger, ConditionTrigger
 from airflow_azureml.triggers.job import JobTrigger
+from airflow_azureml.triggers.ml_events import WorkspaceEventTrigger
 from airflow_azureml.triggers.pause import PauseTrigger
 from airflow_azureml.triggers.scan import BlobScanTrigger
 
@@ -47,6 +50,13 @@ TRIGGERS = [
         conn_id="c",
         account="devstoreaccount1",
         wanted=ArrivalFilter(container="in", prefix="p", glob="*.csv", content_types=["text/*"]).to_wire(),
+    ),
+    StorageQueueTrigger(queue_url="http://127.0.0.1:1/devstoreaccount1/arrivals", container="incoming"),
+    ServiceBusTrigger(
+        queue_url="sb://clinic-north.servicebus.windows.net/arrivals", account="acme", container="incoming"
+    ),
+    WorkspaceEventTrigger(
+        queue_url="http://127.0.0.1:1/devstoreaccount1/q", workspace="s/g/w", wanted=ModelFilter(model="m*").to_wire()
     ),
     BlobScanTrigger(
         asset="a",

@@ -1,6 +1,7 @@
 """From queues to asset events: blobs that arrived."""
 
 import logging
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
 from typing import Any, ClassVar
@@ -63,6 +64,10 @@ class QueueTrigger(DeclaredTrigger, BaseEventTrigger):
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
         """Make the reader; it connects when it is opened."""
         return QueueProducer(source_of(kwargs["queue_url"], kwargs["conn_id"], cls.pace), cls.pace)
+
+    @abstractmethod
+    def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
+        """Pick this asset's part of each page."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield this asset's events outside a shared stream.
