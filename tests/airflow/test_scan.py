@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from attrs import frozen
 from azure.storage.blob import ContainerClient
@@ -38,8 +39,20 @@ class Scanned:
         return int(asset["id"])
 
     def told(self) -> Counter[str]:
-        """Count what Airflow has stored, by path."""
-        events = self.airflow.get("/api/v2/assets/events", asset_id=self.asset(), limit=1000)["asset_events"]
+        """Count what Airflow has stored, by path; it says 500 as long as a run that was created has not begun."""
+        events: list[Any] = []
+
+        def _says() -> bool:
+            try:
+                page = self.airflow.get("/api/v2/assets/events", asset_id=self.asset(), limit=1000)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+                    return False
+                raise
+            events.extend(page["asset_events"])
+            return True
+
+        assert wait_until(_says, deadline_s=60), "Airflow does not say which events it has stored"
         return Counter(each["path"] for event in events for each in event["extra"]["payload"])
 
     def watermark(self) -> ScanState:

@@ -137,7 +137,8 @@ def choose(waiting: Sequence[Open], batching: Batching, *, now: datetime) -> Tak
         now: With its zone.
     """
     packs = pack(waiting, batching)
-    if packs and batching.linger and not any(one.is_full or one.members[0].turn > 1 for one in packs):
+    comes_again = any(each.turn > 1 for each in waiting)
+    if packs and batching.linger and not comes_again and not any(one.is_full for one in packs):
         oldest = min(datetime.fromisoformat(each.arrival.time) for each in waiting)
         # A clock that is behind the storage account's does not make anything wait longer than it may.
         left = min(batching.linger, oldest + batching.linger - now)

@@ -34,8 +34,8 @@ _SUFFIX = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){1,2}\Z")
 def file_name(arrival: Arrival) -> str:
     """Name the file of a version: its key, and how its blob's name ends."""
     base = arrival.path.rpartition("/")[2]
-    ends = _SUFFIX.search(base)
-    return f"{arrival.key}{ends.group() if ends and ends.start() else ''}"
+    ends = _SUFFIX.search(base, 1)  # a dot at the start begins a name
+    return f"{arrival.key}{ends.group() if ends else ''}"
 
 
 def manifest(batch_id: str, arrivals: Iterable[Arrival]) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_azureml.core.arrivals import Arrival
@@ -246,6 +246,7 @@ def test_what_is_no_window_is_refused(since: str, until: str) -> None:
 paths = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 
 
+@example(".", ".csv")
 @given(paths, st.sampled_from(["", ".csv", ".tar.gz", ".CSV"]))
 def test_a_file_is_named_so_that_nothing_can_misread_it_and_by_its_version(path: str, suffix: str) -> None:
     name = file_name(arrival(f"{path}x{suffix}"))

@@ -59,7 +59,10 @@ AWKWARD = [
     *("\u0085", "\u00a0", "é", "e\u0301", "\u202e", "\u2028", "\ue000", "\u4e2d", "\U0001f600", "a", "B", "7"),
 ]
 parts = st.lists(
-    st.sampled_from(AWKWARD) | st.characters(exclude_categories=["Cs", "Cc", "Cn"]), min_size=1, max_size=6
+    # A backslash is stored as a slash, and has a test of its own.
+    st.sampled_from(AWKWARD) | st.characters(exclude_categories=["Cs", "Cc", "Cn"], exclude_characters="\\"),
+    min_size=1,
+    max_size=6,
 )
 #: Any name that can be: no folder is a dot or two, and no name begins with a slash, as no address could have it.
 names = (
