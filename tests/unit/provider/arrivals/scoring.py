@@ -166,8 +166,15 @@ class World:
         operator = self.scorer(batch, pipeline=pipeline, **more)
         return operator.execute(self.context(run, "score", batch, max_tries=0 if last else 3))
 
-    def scorer(self, batch: str, *, pipeline: str = "count", **more: Any) -> AzureMLScoreBatchOperator:
-        return AzureMLScoreBatchOperator(
+    def scorer(
+        self,
+        batch: str,
+        *,
+        pipeline: str = "count",
+        kind: type[AzureMLScoreBatchOperator] = AzureMLScoreBatchOperator,
+        **more: Any,
+    ) -> AzureMLScoreBatchOperator:
+        return kind(
             task_id="score",
             batch=batch,
             pipeline=PipelineComponent(pipeline),

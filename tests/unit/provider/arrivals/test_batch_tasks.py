@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import attrs
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from attrs import evolve
+from attrs import evolve, frozen
 from azure.storage.blob import BlobServiceClient
 
 from airflow_azureml.client.unsettled import Unsettled
 from airflow_azureml.core.batches import Batching
 from airflow_azureml.core.jobs import JobSnapshot
 from airflow_azureml.core.ledger import Batch
+from airflow_azureml.core.staging import Publication
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import JobError
 from airflow_azureml.hooks.azureml import AzureMLHook
+from airflow_azureml.operators.score_batch import AzureMLScoreBatchOperator
+from airflow_azureml.operators.settling import Desk
 from demo.azure import Emulator
 from demo.stack import airflow_environment
 from tests.unit.provider.arrivals.scoring import COUNT_LINES, World, publish
@@ -162,11 +168,11 @@ def test_a_failure_of_the_pipeline_itself_is_not_tried_again_but_in_smaller_batc
 
 @pytest.mark.parametrize(("tries_left", "state"), [(3, "submitted"), (0, "failed")])
 def test_a_failure_that_another_try_may_mend_leaves_the_batch_to_that_try(
-    world: World, monkeypatch: pytest.MonkeyPatch, tries_left: int, state: str
+    world: World, tries_left: int, state: str
 ) -> None:
     world.put("a.csv")
     (batch,) = world.claim("r1")
-    dies_at(world, batch, monkeypatch, run="r1", where="find_or_start")
+    dies_at(world, batch, run="r1", where="find_or_start")
     error = JobError("its node was taken away", cause="preempted")
 
     told = world.scorer(batch).failed(
@@ -215,29 +221,71 @@ class CrashError(Exception):
     """The worker died here."""
 
 
-def dies_at(world: World, batch: str, monkeypatch: pytest.MonkeyPatch, *, run: str, where: str) -> None:
+@frozen(kw_only=True)
+class MortalDesk(Desk):
+    """A desk whose worker dies at one of its steps."""
+
+    where: str
+
+    def reach(self, step: str) -> None:
+        if self.where == step:
+            raise CrashError
+
+    async def publish(self, batch: Batch, job: str) -> Publication:
+        self.reach("publish")
+        return await super().publish(batch, job)
+
+    def _write_marker(self, publication: Publication) -> None:
+        self.reach("_write_marker")
+        super()._write_marker(publication)
+
+    async def _clear(self, batch: Batch) -> None:
+        self.reach("_clear")
+        await super()._clear(batch)
+
+
+class MortalOperator(AzureMLScoreBatchOperator):
+    """Scores a batch until its worker dies at one step."""
+
+    def __init__(self, *, where: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.where = where
+
+    @contextlib.asynccontextmanager
+    async def desk(self, settings: ConnectionSettings) -> AsyncIterator[Desk]:
+        async with super().desk(settings) as desk:
+            whole = {each.name: getattr(desk, each.name) for each in attrs.fields(Desk)}
+            yield MortalDesk(where=self.where, **whole)
+
+    def find_or_start(self, *args: Any, **kwargs: Any) -> Any:
+        if self.where == "find_or_start":
+            raise CrashError
+        return super().find_or_start(*args, **kwargs)
+
+    def failed(self, *args: Any, **kwargs: Any) -> JobError:
+        if self.where == "failed":
+            raise CrashError
+        return super().failed(*args, **kwargs)
+
+    def result(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if self.where == "result":
+            raise CrashError
+        return super().result(*args, **kwargs)
+
+
+def dies_at(world: World, batch: str, *, run: str, where: str) -> None:
     """Let the worker that scores a batch die at a step of its own."""
-    from airflow_azureml.operators.score_batch import AzureMLScoreBatchOperator  # noqa: PLC0415  # only here
-    from airflow_azureml.operators.settling import Desk  # noqa: PLC0415  # likewise
-
-    owner = Desk if hasattr(Desk, where) else AzureMLScoreBatchOperator
-
-    def _die(*_: object, **__: object) -> None:
-        raise CrashError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, where, _die)
-        with pytest.raises(CrashError):
-            world.score(run, batch)
+    with pytest.raises(CrashError):
+        world.score(run, batch, kind=MortalOperator, where=where)
 
 
 @pytest.mark.parametrize("where", ["result", "publish", "_write_marker", "_clear"])
 def test_a_batch_whose_worker_died_after_its_job_is_published_by_the_next_claim_without_another_job(
-    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+    world: World, where: str
 ) -> None:
     etag = world.put("a.csv")
     (batch,) = world.claim("r1")
-    dies_at(world, batch, monkeypatch, run="r1", where=where)
+    dies_at(world, batch, run="r1", where=where)
     world.end("r1", "failed")
 
     assert world.claim("r2") == []
@@ -246,12 +294,10 @@ def test_a_batch_whose_worker_died_after_its_job_is_published_by_the_next_claim_
 
 
 @pytest.mark.parametrize("where", ["result", "publish", "_write_marker", "_clear"])
-def test_a_batch_whose_worker_died_is_published_by_the_retry(
-    world: World, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+def test_a_batch_whose_worker_died_is_published_by_the_retry(world: World, where: str) -> None:
     world.put("a.csv")
     (batch,) = world.claim("r1")
-    dies_at(world, batch, monkeypatch, run="r1", where=where)
+    dies_at(world, batch, run="r1", where=where)
 
     assert world.score("r1", batch)["blobs"] == 1
     assert world.score("r1", batch)["blobs"] == 1
@@ -263,7 +309,7 @@ def test_a_batch_entered_as_submitted_that_has_no_job_is_claimed_again_once_it_c
 ) -> None:
     world.put("a.csv")
     (batch,) = world.claim("r1")
-    dies_at(world, batch, monkeypatch, run="r1", where="find_or_start")
+    dies_at(world, batch, run="r1", where="find_or_start")
     world.end("r1", "failed")
 
     assert world.claim("r2") == []
@@ -273,13 +319,11 @@ def test_a_batch_entered_as_submitted_that_has_no_job_is_claimed_again_once_it_c
     assert (len(world.scored()), len(world.jobs())) == (1, 1)
 
 
-def test_a_batch_whose_job_failed_after_its_run_was_over_is_opened_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_whose_job_failed_after_its_run_was_over_is_opened_again(world: World) -> None:
     for name in ("a.csv", "b.csv"):
         world.put(name, "a,b\npoison,1\n")
     (batch,) = world.claim("r1")
-    dies_at(world, batch, monkeypatch, run="r1", where="failed")
+    dies_at(world, batch, run="r1", where="failed")
     world.end("r1", "failed")
 
     assert len(world.claim("r2")) == 2
