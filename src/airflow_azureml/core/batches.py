@@ -169,6 +169,7 @@ class Case:
         owner_lives: Whether its run still works on it.
         phase: That of its job; None where there is none, or none was looked for.
         quiet_s: Seconds since its last step.
+        grace_s: For how long a batch without a job may still get one; see `GRACE_S`.
     """
 
     state: BatchState
@@ -176,6 +177,7 @@ class Case:
     owner_lives: bool
     phase: Phase | None = None
     quiet_s: float = 0.0
+    grace_s: float = GRACE_S
 
     @property
     def asks_for_job(self) -> bool:
@@ -197,13 +199,13 @@ def rule(case: Case) -> Ruling:
         case BatchState.SUBMITTED if not case.is_ours:
             return Ruling.VOIDED if case.quiet_s >= OTHERS_GRACE_S else Ruling.LEFT
         case BatchState.SUBMITTED:
-            return _rule_by_job(case.phase, case.quiet_s)
+            return _rule_by_job(case)
 
 
-def _rule_by_job(phase: Phase | None, quiet_s: float) -> Ruling:
-    match phase:
+def _rule_by_job(case: Case) -> Ruling:
+    match case.phase:
         case None:
-            return Ruling.VOIDED if quiet_s >= GRACE_S else Ruling.LEFT
+            return Ruling.VOIDED if case.quiet_s >= case.grace_s else Ruling.LEFT
         case Phase.SUCCEEDED:
             return Ruling.PUBLISHED
         case Phase.FAILED | Phase.CANCELED:

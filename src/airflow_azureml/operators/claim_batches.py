@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
-from airflow_azureml.core.batches import Batching, Linger, Take, Window, choose
+from airflow_azureml.core.batches import GRACE_S, Batching, Linger, Take, Window, choose
 from airflow_azureml.core.cursor import Claim, Cursor
 from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.core.jobs import JobSnapshot, Phase
@@ -67,6 +67,9 @@ class AzureMLClaimBatchesOperator(BatchWork, AzureExpressionsOperator):
         conn_id: The Airflow connection of type ``azureml``, templated.
         kwargs: What `BatchWork` takes, and Airflow's own.
     """
+
+    #: For how long a batch of a run that is over, and has no job, may still get one. Seconds.
+    grace_s: float = GRACE_S
 
     template_fields: Sequence[str] = (
         *("pipeline", "inputs", "wanted", "since", "until", "conn_id"),
@@ -138,6 +141,7 @@ class AzureMLClaimBatchesOperator(BatchWork, AzureExpressionsOperator):
                 owner=gathering.owner,
                 lives=Owners(context["ti"], (CLAIM, SCORE)).live,
                 find_job=lambda batch: self._find_job(settings, batch),
+                grace_s=self.grace_s,
             )
             await gathering.take_back(await settlement.settle())
             heard = await self._hear(context, gathering)

@@ -130,12 +130,14 @@ class Settlement:
         owner: Who settles.
         lives: Tells whether an owner is still at work.
         find_job: Looks for the last job of a batch; None where there is none.
+        grace_s: See `Case`.
     """
 
     desk: Desk
     owner: str
     lives: Callable[[str], bool]
     find_job: Callable[[Batch], "JobSnapshot | None"]
+    grace_s: float
 
     async def settle(self) -> list[Batch]:
         """Settle all that can be; return the batches whose blobs are open again."""
@@ -170,6 +172,7 @@ class Settlement:
             state=batch.state,
             is_ours=same_group(batch.owner, self.owner),
             owner_lives=not ended_for_good and self.lives(batch.owner),
+            grace_s=self.grace_s,
         )
         try:
             job = self.find_job(batch) if case.asks_for_job else None

@@ -147,8 +147,15 @@ class World:
         answer = self.incoming.upload_blob(path, content.encode(), overwrite=True)
         return str(answer.get_blob_properties().etag).strip('"')
 
-    def claim(self, run: str, *, pipeline: str = "count", **more: Any) -> Any:
-        operator = AzureMLClaimBatchesOperator(
+    def claim(
+        self,
+        run: str,
+        *,
+        pipeline: str = "count",
+        kind: type[AzureMLClaimBatchesOperator] = AzureMLClaimBatchesOperator,
+        **more: Any,
+    ) -> Any:
+        operator = kind(
             task_id="claim",
             pipeline=PipelineComponent(pipeline),
             **{

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
 import pytest
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from attrs import evolve, frozen
 from azure.storage.blob import BlobServiceClient
@@ -24,6 +25,8 @@ from airflow_azureml.core.staging import Publication
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import JobError
 from airflow_azureml.hooks.azureml import AzureMLHook
+from airflow_azureml.operators.claim_batches import AzureMLClaimBatchesOperator
+from airflow_azureml.operators.gathering import Gathering
 from airflow_azureml.operators.score_batch import AzureMLScoreBatchOperator
 from airflow_azureml.operators.settling import Desk
 from demo.azure import Emulator
@@ -273,6 +276,25 @@ class MortalOperator(AzureMLScoreBatchOperator):
         return super().result(*args, **kwargs)
 
 
+class ImpatientClaim(AzureMLClaimBatchesOperator):
+    """Waits for no job that may come yet."""
+
+    grace_s = 0.0
+
+
+class MortalClaim(AzureMLClaimBatchesOperator):
+    """Dies when it has settled what others left, and taken nothing back."""
+
+    def _gathering(self, context: Context, desk: Desk) -> Gathering:
+        whole = super()._gathering(context, desk)
+        return MortalGathering(desk=whole.desk, finder=whole.finder, owner=whole.owner, most=whole.most)
+
+
+class MortalGathering(Gathering):
+    async def take_back(self, batches: Iterable[Batch]) -> None:  # noqa: ARG002  # it never comes to them
+        raise CrashError
+
+
 def dies_at(world: World, batch: str, *, run: str, where: str) -> None:
     """Let the worker that scores a batch die at a step of its own."""
     with pytest.raises(CrashError):
@@ -305,7 +327,7 @@ def test_a_batch_whose_worker_died_is_published_by_the_retry(world: World, where
 
 
 def test_a_batch_entered_as_submitted_that_has_no_job_is_claimed_again_once_it_can_get_none(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     world.put("a.csv")
     (batch,) = world.claim("r1")
@@ -313,8 +335,7 @@ def test_a_batch_entered_as_submitted_that_has_no_job_is_claimed_again_once_it_c
     world.end("r1", "failed")
 
     assert world.claim("r2") == []
-    monkeypatch.setattr("airflow_azureml.core.batches.GRACE_S", 0.0)
-    (again,) = world.claim("r3")
+    (again,) = world.claim("r3", kind=ImpatientClaim)
     world.score("r3", again)
     assert (len(world.scored()), len(world.jobs())) == (1, 1)
 
@@ -331,18 +352,14 @@ def test_a_batch_whose_job_failed_after_its_run_was_over_is_opened_again(world: 
 
 
 def test_what_was_opened_again_by_a_claim_that_died_is_claimed_by_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
-    from airflow_azureml.operators.gathering import Gathering  # noqa: PLC0415  # only here
-
     world.put("a.csv")
     (dead,) = world.claim("r1")
     world.end("r1", "failed")
     world.incoming.delete_blob("a.csv")
-    with monkeypatch.context() as patched:
-        patched.setattr(Gathering, "take_back", lambda *_: asyncio.sleep(0, asyncio.get_running_loop().close()))
-        with pytest.raises(Exception, match="running"):
-            world.claim("r2")
+    with pytest.raises(CrashError):
+        world.claim("r2", kind=MortalClaim)
     world.end("r2", "failed")
 
     assert ledger_of(world)[dead].state.value == "void"
