@@ -39,7 +39,7 @@ class RequestCounts:
 
     def shown(self) -> dict[str, Any]:
         """Show them, the most frequent route first."""
-        seconds = max(self._clock() - self._since, 1e-3)
+        seconds = round(max(self._clock() - self._since, 1e-3), 3)
         routes: dict[tuple[str, str], Counter[str]] = {}
         for (method, route, status), count in sorted(self._counts.items()):
             routes.setdefault((method, route), Counter())[status] = count
@@ -55,7 +55,7 @@ class RequestCounts:
         ]
         total = self._counts.total()
         return {
-            "seconds": round(seconds, 3),
+            "seconds": seconds,
             "count": total,
             "per_minute": round(total * _MINUTE_S / seconds, 1),
             "requests": sorted(rows, key=lambda row: -row["count"]),
