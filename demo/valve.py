@@ -56,7 +56,7 @@ class Valve:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shut()
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -89,6 +89,14 @@ class Valve:
         self._servers.clear()
         for writer in self._writers:
             _cut(writer)
+
+    async def _end(self) -> None:
+        """Shut, and wait for whoever still carries something."""
+        await self._shut()
+        carrying = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int) -> None:
         """Carry both directions until either end hangs up."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_azureml.client.credentials import proxies
 from airflow_azureml.client.storage import CONNECT_S, HTTP_LOG, READ_S, async_storage_tokens, storage_credential
+from airflow_azureml.client.transport import transport_to
 from airflow_azureml.core.workspace import is_loopback
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ async def open_client(
     client = make(
         url,
         credential=storage_credential(url, proof),
-        connection_timeout=CONNECT_S,
-        read_timeout=READ_S,
+        transport=transport_to(url, has_proxy=bool(through), connect_s=CONNECT_S, read_s=READ_S),
         logger=HTTP_LOG,
         **({"proxies": dict(through)} if through else {}),
         **options,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import evolve, frozen
 
+from airflow_azureml.client.transport import transport_to
 from airflow_azureml.core.arrivals import StorageUrl
 from airflow_azureml.core.entra import is_refusal
 from airflow_azureml.core.workspace import Authentication, is_loopback
@@ -85,8 +86,7 @@ class StorageQueue:
             url,
             credential=storage_credential(url, credential),
             retry_total=0,
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
+            transport=transport_to(url, has_proxy=bool(proxies), connect_s=CONNECT_S, read_s=READ_S),
             logger=HTTP_LOG,
             **_through(proxies),
         )
