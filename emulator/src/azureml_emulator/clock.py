@@ -1,7 +1,8 @@
 """The emulator's clock: the wall clock, until somebody freezes it or moves it on.
 
-What it drives: the timestamps that the emulator writes, the lifetime of tokens, and scripted jobs. What it does not:
-processes that really run, deadlines of sockets, certificates, and signatures that Azurite checks by its own clock.
+What it drives: the timestamps that the emulator writes, the lifetime of tokens, scripted jobs and schedules.
+What it does not: processes that really run, deadlines of sockets, certificates, and signatures that Azurite checks
+by its own clock.
 """
 
 from __future__ import annotations

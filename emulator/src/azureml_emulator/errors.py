@@ -109,9 +109,18 @@ def no_run(name: str) -> WireError:
 
 def no_workspace(name: str, group: str) -> WireError:
     """ARM's own answer for a workspace that is not there."""
+    return _no_resource(f"workspaces/{name}", group)
+
+
+def no_registry(name: str, group: str) -> WireError:
+    """ARM's own answer for a registry that is not there."""
+    return _no_resource(f"registries/{name}", group)
+
+
+def _no_resource(path: str, group: str) -> WireError:
     return _gateway(
         "ResourceNotFound",
-        f"The Resource 'Microsoft.MachineLearningServices/workspaces/{name}' under resource group '{group}'"
+        f"The Resource 'Microsoft.MachineLearningServices/{path}' under resource group '{group}'"
         " was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
     )
 

@@ -40,7 +40,9 @@ Tell = Callable[[Json, Sequence[str]], Awaitable[bool]]
 
 #: How often scripted jobs are looked at, in real seconds, and how many of them at once.
 TICK_S, AT_ONCE = 0.1, 100
-_MODEL = re.compile(r"(?P<workspace>.+)/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
+_MODEL = re.compile(
+    r"(?P<workspace>.+/workspaces/[^/]+)/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE
+)
 _DEPLOYMENT = re.compile(r"(?P<workspace>.+)/batchEndpoints/(?P<endpoint>[^/]+)/deployments/[^/]+", re.IGNORECASE)
 
 

@@ -17,6 +17,8 @@ _LETTERS = "0123456789bcdfghjklmnpqrstvwxyz"
 #: The tenant whose tokens and issuers the emulator shows.
 TENANT = "72f988bf-0000-4000-8000-2d7cd011db47"
 PROVIDER = "Microsoft.MachineLearningServices"
+#: Who is asked where a registry is, in whatever region it is: azure-ai-ml knows no other.
+REGISTRY_DISCOVERY = "eastus.api.azureml.ms"
 
 
 @attrs.frozen
@@ -54,6 +56,22 @@ class WorkspaceName:
         """Read the workspace's part of any ARM id in it."""
         parts = arm_id.strip("/").split("/")
         return cls(parts[1], parts[3], parts[7])
+
+
+@attrs.frozen
+class RegistryName(WorkspaceName):
+    """A registry, which is named by the same three words as a workspace; its own name alone is unique."""
+
+    @property
+    def arm_id(self) -> str:
+        """The registry's ARM id."""
+        group = f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+        return f"{group}/providers/{PROVIDER}/registries/{self.name}"
+
+    @property
+    def short(self) -> str:
+        """The form in ``azureml://`` URIs, and what the ids of its assets are kept below."""
+        return f"registries/{self.name}"
 
 
 def guid(*parts: str) -> str:
@@ -102,6 +120,7 @@ class Hosts:
         return {
             "management.azure.com": Plane.ARM,
             f"{self.location}.api.azureml.ms": Plane.DATA,
+            REGISTRY_DISCOVERY: Plane.DATA,
             "login.microsoftonline.com": Plane.LOGIN,
             "login.microsoft.com": Plane.LOGIN,
             "login.windows.net": Plane.LOGIN,

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -27,11 +28,12 @@ from azureml_emulator.events import EventPublisher
 from azureml_emulator.files import write_whole
 from azureml_emulator.ml_events import MLEvents
 from azureml_emulator.names import Hosts, Plane, WorkspaceName
-from azureml_emulator.routes import workspaces
+from azureml_emulator.routes import schedules, workspaces
 from azureml_emulator.routes.application import application, login_application
 from azureml_emulator.routes.calls import Services
 from azureml_emulator.routes.front import FrontDoor
 from azureml_emulator.runner import Runner
+from azureml_emulator.scheduler import Scheduler
 from azureml_emulator.settings import Addresses, Settings, SettingsError, addresses_path
 from azureml_emulator.storage import Storage
 from azureml_emulator.store import Store
@@ -237,8 +239,12 @@ async def _services(
     services = Services(
         store=store, settings=settings, addresses=addresses, runner=runner, storage=storage, control=control
     )
+    scheduler = Scheduler(store, partial(schedules.begin, services))
+    services = attrs.evolve(services, scheduler=scheduler)
+    stack.push_async_callback(scheduler.close)
     for text in settings.workspaces:
         await workspaces.create(services, WorkspaceName.parse(text))
+    scheduler.start()
     return services
 
 

@@ -127,8 +127,8 @@ class Storage:
 
         Args:
             uri: ``azureml://datastores/…/paths/…`` or its long form, ``azureml://jobs/…/outputs/…``, a blob's https
-                or http address, or an ARM id, ``azureml:NAME:VERSION`` or ``azureml:NAME@latest`` of a data asset or
-                model.
+                or http address, or an ARM id, ``azureml://registries/…/versions/…``, ``azureml:NAME:VERSION`` or
+                ``azureml:NAME@latest`` of a data asset or model.
             workspace: The ARM id of the workspace in which short forms are looked up.
 
         Raises:
@@ -145,7 +145,7 @@ class Storage:
     def _step(self, uri: str, workspace: str) -> BlobPlace | str:
         """Find the place, or the URI that stands for it."""
         arm_id = uri.removeprefix("azureml:")
-        if arm_id.lower().startswith("/subscriptions/"):
+        if arm_id.lower().startswith(("/subscriptions/", "//registries/")):
             return self._asset_uri(arm_id)
         if match := _ANY_DATASTORE.fullmatch(uri):
             return self._in_datastore(
@@ -302,6 +302,47 @@ class Storage:
         """Append to a blob that `start_log` created."""
         for start in range(0, len(data), APPEND_BYTES):
             await self._blob(place).append_block(data[start : start + APPEND_BYTES])
+
+    # single blobs, as they come and go over the wire
+
+    async def listed(self, folder: BlobPlace) -> list[tuple[str, int]]:
+        """List the blobs beneath a folder: path within it, and size in bytes; nothing for what is not there."""
+        prefix = f"{folder.path.rstrip('/')}/" if folder.path.strip("/") else ""
+        container = self._service.get_container_client(folder.container)
+        try:
+            found = [(blob.name, int(blob.size)) async for blob in container.list_blobs(name_starts_with=prefix)]
+        except ResourceNotFoundError:
+            return []
+        return [(name.removeprefix(prefix), size) for name, size in found if not name.endswith("/")]
+
+    async def exists(self, place: BlobPlace) -> bool:
+        """Say whether there is a blob."""
+        return bool(await self._blob(place).exists())
+
+    async def read(self, place: BlobPlace) -> AsyncIterator[bytes]:
+        """Open a blob, and give what it holds, in chunks.
+
+        Raises:
+            StorageError: There is no such blob.
+        """
+        try:
+            stream = await self._blob(place).download_blob()
+        except ResourceNotFoundError:
+            raise StorageError(f"There is no blob {place}.") from None
+        return stream.chunks()
+
+    async def write(self, place: BlobPlace, chunks: AsyncIterator[bytes]) -> None:
+        """Write a blob; what was there is replaced."""
+        await self.ensure_container(place.container)
+        await self._blob(place).upload_blob(chunks, overwrite=True)
+
+    async def remove(self, place: BlobPlace) -> bool:
+        """Delete a blob, and say whether it was there."""
+        try:
+            await self._blob(place).delete_blob()
+        except ResourceNotFoundError:
+            return False
+        return True
 
     def _blob(self, place: BlobPlace) -> BlobClient:
         return self._service.get_blob_client(place.container, place.path)

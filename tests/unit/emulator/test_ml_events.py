@@ -114,6 +114,7 @@ async def test_other_resources_are_not_told_of(store: WatchedStore, ear: Ear) ->
     async with telling(store, ear, ALL):
         for path in ("models/diabetes", "data/d/versions/1", "computes/cpu", "batchEndpoints/e"):
             store.put(f"{WORKSPACE}/{path}", {"id": f"{WORKSPACE}/{path}", "properties": {}})
+        store.put("/registries/shared/models/diabetes/versions/1", {"properties": {}})
 
     assert ear.heard == []
 

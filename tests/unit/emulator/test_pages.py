@@ -149,6 +149,82 @@ async def test_a_job_that_is_not_there_is_said_so(world: World) -> None:
 
 async def test_an_empty_list_says_what_to_do(world: World) -> None:
     assert "No jobs yet" in (await _page(world, "/ui"))[1]
+    assert "No models yet" in (await _page(world, "/ui/models"))[1]
+
+
+def _version(home: str, name: str, version: str, **properties: object) -> dict[str, object]:
+    common = {"tags": {}, "properties": {}, "description": "", "isArchived": False, "stage": None, "jobName": None}
+    return {
+        "id": f"{home}/models/{name}/versions/{version}",
+        "name": version,
+        "properties": common | {"modelType": "mlflow_model", "modelUri": "azureml://x"} | properties,
+        "systemData": {"createdAt": f"2026-11-2{version}T00:00:00.0000000+00:00"},
+    }
+
+
+def _put_model(world: World, home: str, name: str, *versions: dict[str, object]) -> str:
+    """Put a model into a workspace or a registry, as the routes do; the id of its container."""
+    kind = "registries" if home.startswith("azureml") else "workspaces"
+    body = {
+        "id": f"{home}/models/{name}",
+        "name": name,
+        "type": f"Microsoft.MachineLearningServices/{kind}/models",
+        "properties": {"description": "a card", "tags": {}, "isArchived": False},
+    }
+    root = f"{home.removeprefix('azureml:/')}/models/{name}"
+    world.store.put(root, body)
+    for version in versions:
+        world.store.put(f"{root}/versions/{version['name']}", version)
+    return str(body["id"])
+
+
+async def test_models_are_listed_with_stage_tags_and_the_job_they_came_from(world: World) -> None:
+    run = await world.ended(world.command("true"))
+    older = _version(world.workspace, "net", "1")
+    newer = _version(world.workspace, "net", "2", stage="Production", tags={"rmse": "54"}, jobName=run.name)
+    container = _put_model(world, world.workspace, "net", older, newer)
+    _put_model(
+        world, "azureml://registries/shared", "champion", _version("azureml://registries/shared", "champion", "1")
+    )
+
+    _, page = await _page(world, "/ui/models")
+
+    assert re.search(r">net</a>.*>2 <.*2 versions.*>Production</span>.*rmse=54", page, re.DOTALL)
+    assert "registry shared" in page
+    assert job_page_path(run.workspace, run.name).replace("&", "&amp;") in page
+    assert f"/ui/model?id={container.replace('/', '%2F')}" in page
+
+
+async def test_a_models_page_shows_each_version_with_its_aliases_and_runs_no_script_of_theirs(world: World) -> None:
+    card = "<script>alert(1)</script>"
+    first = _version(world.workspace, "net", "1", description=card, properties={"git_sha": "abc"}, isArchived=True)
+    container = _put_model(world, world.workspace, "net", first, _version(world.workspace, "net", "2", stage="Staging"))
+    world.store.put(f"{container}/mlflow", {"aliases": {"champion": "2"}})
+
+    status, page = await _page(world, f"/ui/model?id={container}")
+
+    assert status == 200
+    assert re.search(r"@champion.*>Staging<.*>archived<", page, re.DOTALL)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
+    assert re.search(r"git_sha</span> abc", page)
+
+
+async def test_a_registrys_version_tells_what_it_was_shared_from(world: World) -> None:
+    home, origin = "azureml://registries/shared", "azureml://locations/westeurope/workspaces/w/models/net/versions/1"
+    container = _put_model(world, home, "net", _version(home, "net", "1", originAssetId=origin))
+
+    _, page = await _page(world, f"/ui/model?id={container}")
+
+    assert origin in page
+    assert "registry shared" in page
+
+
+@pytest.mark.parametrize("wanted", ["nothing", "", "%3Cb%3E", "/subscriptions/s"])
+async def test_a_model_that_is_not_there_is_said_so(world: World, wanted: str) -> None:
+    status, page = await _page(world, f"/ui/model?id={wanted}")
+
+    assert [status, "No such model" in page, "<b>" in page] == [404, True, False]
 
 
 @pytest.mark.parametrize(

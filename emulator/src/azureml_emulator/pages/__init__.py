@@ -1,4 +1,7 @@
-"""Read-only pages of what the emulator runs: a list of jobs, and one page for each with steps, logs and metrics."""
+"""Read-only pages of what the emulator runs and keeps.
+
+A list of jobs, and a page for each with steps, logs and metrics; a list of models, and a page for each with versions.
+"""
 
 from azureml_emulator.pages.routes import job_page_path, routes
 

@@ -1,7 +1,8 @@
-"""The two pages: which runs they show, and how to find one."""
+"""The pages: which runs and models they show, and how to find one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -10,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from azureml_emulator.names import WorkspaceName
-from azureml_emulator.pages import views
+from azureml_emulator.pages import models, views
 from azureml_emulator.runner import Runner
 from azureml_emulator.store import Run, Store
 
@@ -61,7 +62,7 @@ def routes(store: Store, runner: Runner) -> list[Route]:
         workspace, name = request.path_params["workspace"], request.path_params["run"]
         run = _find(store, workspace, name, request)
         if run is None:
-            return page("missing.html", 404, workspace=workspace, name=name, refresh_s=0)
+            return page("missing.html", 404, what="job", where=workspace, name=name, refresh_s=0)
         view = views.job(store, runner, run, path_of=lambda one: job_page_path(run.workspace, one))
         return page("job.html", job=view, refresh_s=REFRESH_S if view.row.is_live else 0)
 
@@ -69,7 +70,28 @@ def routes(store: Store, runner: Runner) -> list[Route]:
         Route("/", front),
         Route("/ui", jobs),
         Route("/ui/jobs/{workspace}/{run}", job),
+        *_model_routes(store, page),
     ]
+
+
+def _model_routes(store: Store, page: Callable[..., Response]) -> list[Route]:
+    async def all_models(_: Request) -> Response:
+        found = models.models(store)
+        return page("models.html", models=found, path_of=_model_path, job_path_of=job_page_path, refresh_s=0)
+
+    async def model(request: Request) -> Response:
+        wanted = request.query_params.get("id", "")
+        found = models.model(store, wanted)
+        if found is None:
+            return page("missing.html", 404, what="model", where="", name=wanted, refresh_s=0)
+        return page("model.html", model=found, job_path_of=job_page_path, refresh_s=0)
+
+    return [Route("/ui/models", all_models), Route("/ui/model", model)]
+
+
+def _model_path(container_id: str) -> str:
+    """Give the path of a model's page."""
+    return f"/ui/model?{urlencode({'id': container_id})}"
 
 
 def _page_number(request: Request) -> int:

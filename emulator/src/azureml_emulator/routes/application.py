@@ -13,9 +13,12 @@ from starlette.routing import BaseRoute, Route
 from azureml_emulator import pages, tokens
 from azureml_emulator.errors import WireError, not_emulated, refusal
 from azureml_emulator.routes import (
+    artifacts,
     assets,
     batch,
+    clouds,
     computes,
+    connections,
     datastores,
     environment,
     history,
@@ -23,10 +26,14 @@ from azureml_emulator.routes import (
     jobs,
     metrics,
     mlflow,
+    mlflow_models,
     operations,
     published,
     published_runs,
+    registries,
+    registry_assets,
     run_queries,
+    schedules,
     usages,
     workspaces,
 )
@@ -39,18 +46,25 @@ _MODULES = (
     workspaces,
     datastores,
     computes,
+    connections,
     assets,
     batch,
     invoke,
     history,
     metrics,
     mlflow,
+    mlflow_models,
+    artifacts,
     published,
     published_runs,
+    registries,
+    registry_assets,
     run_queries,
+    schedules,
     operations,
     usages,
     environment,
+    clouds,
 )
 
 

@@ -20,6 +20,30 @@ ANONYMOUS = frozenset({"azureml_anonymous", "CliV2AnonymousEnvironment"})
 _CURATED = ("azureml-", "acft-", "azureml/")
 
 
+def text(sent: Json, member: str) -> str | None:
+    """Read a text; None where it is left out.
+
+    Raises:
+        WireError: 400 when it is something else.
+    """
+    found = sent.get(member)
+    if not isinstance(found, str | None):
+        raise bad_request(f"{member} is no text.")
+    return found
+
+
+def words(sent: Json, member: str) -> Json:
+    """Read names and their values, such as tags; none where they are left out.
+
+    Raises:
+        WireError: 400 when they are something else.
+    """
+    found = sent.get(member) or {}
+    if not isinstance(found, dict):
+        raise bad_request(f"{member} is no object of names and values.")
+    return found
+
+
 @attrs.frozen
 class Asked:
     """A PUT of a version: where, and the ``properties`` that came with it."""
@@ -33,9 +57,9 @@ class Asked:
     def common(self) -> Json:
         """The members that every asset begins with."""
         return {
-            "description": self.sent.get("description"),
-            "tags": self.sent.get("tags") or {},
-            "properties": self.sent.get("properties") or {},
+            "description": text(self.sent, "description"),
+            "tags": words(self.sent, "tags"),
+            "properties": words(self.sent, "properties"),
             "isArchived": bool(self.sent.get("isArchived")),
             "isAnonymous": bool(self.sent.get("isAnonymous")),
         }
@@ -98,12 +122,12 @@ def _model(asked: Asked) -> Json:
     return {
         **asked.common(),
         "autoDeleteSetting": None,
-        "flavors": sent.get("flavors") or {},
-        "modelType": sent.get("modelType") or "custom_model",
+        "flavors": words(sent, "flavors"),
+        "modelType": text(sent, "modelType") or "custom_model",
         "modelUri": uri,
-        "jobName": sent.get("jobName") or job,
+        "jobName": text(sent, "jobName") or job,
         "provisioningState": "Succeeded",
-        "stage": sent.get("stage"),
+        "stage": text(sent, "stage"),
         "intellectualProperty": None,
     }
 
@@ -138,9 +162,9 @@ def canonical_spec(asked: Asked, spec: Mapping[str, Any]) -> Json:
     """Write a component's specification as the service gives it back: in its order, scalars as strings."""
     known = dict(spec) | {"name": spec.get("name") or asked.name, "version": spec.get("version") or asked.version}
     head = {key: _as_strings(known[key]) for key in _SPEC_ORDER if known.get(key) is not None}
-    inputs = {name: _input(declared) for name, declared in (known.get("inputs") or {}).items()}
+    inputs = {name: _input(name, declared) for name, declared in words(known, "inputs").items()}
     needed_first = sorted(inputs.items(), key=lambda item: item[1]["optional"] == "True")
-    tail: Json = {"inputs": dict(needed_first), "outputs": _as_strings(known.get("outputs") or {})}
+    tail: Json = {"inputs": dict(needed_first), "outputs": _as_strings(words(known, "outputs"))}
     for key, value in known.items():
         if key not in _SPEC_ORDER and key not in _SPEC_DROPPED and value is not None:
             tail[key] = value if key in {"jobs", "settings"} else _as_strings(value)
@@ -149,12 +173,14 @@ def canonical_spec(asked: Asked, spec: Mapping[str, Any]) -> Json:
     if known.get("environment"):
         tail["environment"] = _resolved_environment(asked, known["environment"])
     if known.get("type") == "command":
-        tail["resources"] = {"instance_count": "1"} | _as_strings(known.get("resources") or {})
+        tail["resources"] = {"instance_count": "1"} | _as_strings(words(known, "resources"))
         tail["command"] = known.get("command", "")
     return head | tail
 
 
-def _input(declared: Mapping[str, Any]) -> Json:
+def _input(name: str, declared: Any) -> Json:
+    if not isinstance(declared, dict):
+        raise bad_request(f"Input {name} of the component is no object.")
     shown: Json = {"type": declared.get("type"), "optional": str(_true(declared.get("optional")))}
     shown |= {key: _as_strings(value) for key, value in declared.items() if key not in shown and value is not None}
     return shown

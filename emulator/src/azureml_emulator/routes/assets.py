@@ -1,4 +1,4 @@
-"""Environments, code, components, data and models: containers and their versions."""
+"""Environments, code, components, data and models of a workspace: containers and their versions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azureml_emulator.errors import Json, bad_request, no_component
-from azureml_emulator.names import PROVIDER, guid
-from azureml_emulator.routes.asset_kinds import ANONYMOUS, KINDS, Asked, AssetKind, minted_version, next_version
+from azureml_emulator.names import guid
+from azureml_emulator.routes import asset_views
+from azureml_emulator.routes.asset_kinds import KINDS, Asked, AssetKind, minted_version
 from azureml_emulator.routes.calls import WORKSPACE, Call, listing, route, system_data
+from azureml_emulator.routes.registry_copies import into_workspace
 
-_PAGE = 100
 _DEFAULT_LABEL = "azureml_default"
 
 
@@ -25,21 +26,14 @@ def routes() -> list[Route]:
             route("GET", root, partial(get_containers, kind)),
             route("GET", f"{root}/{{name}}", partial(get_container, kind)),
             route("PUT", f"{root}/{{name}}", partial(put_container, kind)),
+            route("DELETE", f"{root}/{{name}}", partial(delete, kind)),
             route("GET", f"{root}/{{name}}/versions", partial(get_versions, kind)),
             route("GET", f"{root}/{{name}}/versions/{{version}}", partial(get_version, kind)),
             route("PUT", f"{root}/{{name}}/versions/{{version}}", partial(put_version, kind)),
+            route("DELETE", f"{root}/{{name}}/versions/{{version}}", partial(delete, kind)),
         ]
     upload = f"{WORKSPACE}/codes/{{name}}/versions/{{version}}/startPendingUpload"
     return [*found, route("POST", upload, start_pending_upload)]
-
-
-def _type(kind: AssetKind) -> str:
-    return f"{PROVIDER}/workspaces/{kind.segment}"
-
-
-def _versions(call: Call, kind: AssetKind, name: str) -> list[Json]:
-    """List the versions, newest first."""
-    return call.store.children(f"{call.workspace.arm_id}/{kind.segment}/{name}/versions")[::-1]
 
 
 async def get_version(kind: AssetKind, call: Call) -> Response:
@@ -54,7 +48,8 @@ async def get_version(kind: AssetKind, call: Call) -> Response:
 
 
 def _default_version(call: Call, kind: AssetKind, name: str) -> Json:
-    active = [one for one in _versions(call, kind, name) if not one["properties"]["isArchived"]]
+    versions = asset_views.versions(call, kind, call.workspace, name)
+    active = [one for one in versions if not one["properties"]["isArchived"]]
     if not active:
         raise no_component(name)
     return active[0] | {"id": f"{call.workspace.arm_id}/components/{name}/labels/default"}
@@ -64,6 +59,8 @@ async def put_version(kind: AssetKind, call: Call) -> Response:
     """PUT one version: create it, or change what may be changed."""
     workspace, name, version = call.workspace, call.names["name"], call.names["version"]
     asked = Asked(call.store, workspace, name, version, await call.properties())
+    if kind.segment == "models":
+        asked = await into_workspace(call, asked)
     properties = kind.properties(asked)
     minted = name == "azureml_anonymous"
     if minted:
@@ -72,43 +69,36 @@ async def put_version(kind: AssetKind, call: Call) -> Response:
     before = call.store.get(f"{container}/versions/{version}")
     if before and kind.path_member and before["properties"][kind.path_member] != properties[kind.path_member]:
         raise bad_request("Asset paths cannot be updated.", "Immutable", "AssetPathImmutable")
+    if before and kind.segment == "models":
+        properties |= _kept(before["properties"], properties, asked.sent)
     data = system_data(before["systemData"] if before else None, keep=kind.keeps_times)
     if kind.segment == "data" and not before:
         data = {key: value for key, value in data.items() if not key.startswith("lastModifiedBy")}
     body = {
         "id": (arm_id := f"{container}/versions/{version}"),
         "name": version,
-        "type": f"{_type(kind)}/versions",
+        "type": f"{asset_views.kind_of(kind, workspace)}/versions",
         "properties": properties,
         "systemData": data,
     }
-    if call.store.get(container) is None:
-        call.store.put(container, _container(kind, container, isArchived=False))
+    asset_views.ensure_container(call.store, kind, workspace, name)
     call.store.put(arm_id, body)
     created = before is None or kind.always_created or minted
     return JSONResponse(body, 201 if created else 200, {"Location": call.url} if created else None)
 
 
-def _container(kind: AssetKind, arm_id: str, **properties: object) -> Json:
-    stored = {"description": "", "tags": {}, "properties": {}} | properties
-    return {
-        "id": arm_id,
-        "name": arm_id.rpartition("/")[2],
-        "type": _type(kind),
-        "properties": stored,
-        "systemData": system_data(),
-    }
+def _kept(before: Json, properties: Json, sent: Json) -> Json:
+    """What another PUT of a model leaves as it was: clients that archive leave the stage out, and none says the job."""
+    stage = {} if "stage" in sent else {"stage": before["stage"]}
+    return stage | {"jobName": properties["jobName"] or before["jobName"]}
 
 
-def _shown_container(call: Call, kind: AssetKind, body: Json) -> Json:
-    versions = _versions(call, kind, body["name"])
-    shown = {
-        "latestVersion": versions[0]["name"] if kind.shows_latest and versions else None,
-        "nextVersion": next_version(kind, versions),
-    }
-    if kind.segment == "data" and versions:
-        shown["dataType"] = versions[0]["properties"]["dataType"]
-    return body | {"properties": body["properties"] | shown}
+async def delete(kind: AssetKind, call: Call) -> Response:
+    """DELETE one version, or a container with all of them; what is not there is gone already (204)."""
+    arm_id = f"{call.workspace.arm_id}/{kind.segment}/{call.names['name']}"
+    if "version" in call.names:
+        arm_id += f"/versions/{call.names['version']}"
+    return Response(status_code=200 if call.store.delete(arm_id) else 204)
 
 
 async def get_container(kind: AssetKind, call: Call) -> Response:
@@ -116,56 +106,26 @@ async def get_container(kind: AssetKind, call: Call) -> Response:
     found = call.store.get(f"{call.workspace.arm_id}/{kind.segment}/{call.names['name']}")
     if found is None:
         raise kind.missing(call.names["name"], "")
-    return JSONResponse(_shown_container(call, kind, found))
+    return JSONResponse(asset_views.shown_container(call, kind, call.workspace, found))
 
 
 async def put_container(kind: AssetKind, call: Call) -> Response:
     """PUT a container: its description and tags, and whether it is archived."""
-    sent = await call.properties()
-    arm_id = f"{call.workspace.arm_id}/{kind.segment}/{call.names['name']}"
-    body = _container(
-        kind,
-        arm_id,
-        description=sent.get("description") or "",
-        tags=sent.get("tags") or {},
-        properties=sent.get("properties") or {},
-        isArchived=bool(sent.get("isArchived")),
-    )
-    if before := call.store.get(arm_id):
-        body["systemData"] = system_data(before["systemData"])
-    new = call.store.put(arm_id, body)
-    return JSONResponse(_shown_container(call, kind, body), 201 if new else 200)
+    workspace = call.workspace
+    new, body = await asset_views.put_container(call, kind, workspace)
+    return JSONResponse(asset_views.shown_container(call, kind, workspace, body), 201 if new else 200)
 
 
 async def get_containers(kind: AssetKind, call: Call) -> Response:
     """GET the containers, newest first, without those that hold anonymous versions."""
-    found = call.store.children(f"{call.workspace.arm_id}/{kind.segment}")[::-1]
-    named = [body for body in _viewed(call, found) if body["name"] not in ANONYMOUS]
-    page, link = call.page(named, key=lambda body: body["name"], size=_PAGE, token="$skipToken")  # noqa: S106
-    return listing([_shown_container(call, kind, body) for body in page], link)
-
-
-def _viewed(call: Call, items: list[Json]) -> list[Json]:
-    view = call.query.get("listViewType", "ActiveOnly")
-    if view == "All":
-        return items
-    return [item for item in items if item["properties"]["isArchived"] == (view == "ArchivedOnly")]
+    return listing(*asset_views.containers_page(call, kind, call.workspace))
 
 
 async def get_versions(kind: AssetKind, call: Call) -> Response:
     """GET the versions, newest first; code is looked up by its hash, whatever container the path names."""
     if kind.segment == "codes" and (wanted := call.query.get("hash")):
         return listing(_code_by_hash(call, wanted))
-    found = _viewed(call, _versions(call, kind, call.names["name"]))
-    if stage := call.query.get("stage"):
-        found = [one for one in found if one["properties"].get("stage") == stage]
-    order = call.query.get("$orderBy", "createdtime desc").lower().split()
-    if order[0] != "createdtime":
-        raise bad_request(f"Versions are ordered by createdtime only, not by {order[0]}.")
-    if order[1:] == ["asc"]:
-        found = found[::-1]
-    size = int(call.query.get("$top") or _PAGE)
-    page, link = call.page(found, key=lambda body: body["name"], size=size, token="$skipToken")  # noqa: S106
+    page, link = asset_views.versions_page(call, kind, call.workspace)
     return listing([_listed(call, kind, one) for one in page], link)
 
 

@@ -16,28 +16,44 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azureml_emulator.control import Control
-from azureml_emulator.errors import Json, WireError, bad_request, no_group, no_subscription, no_workspace
+from azureml_emulator.errors import (
+    Json,
+    WireError,
+    bad_request,
+    no_group,
+    no_registry,
+    no_subscription,
+    no_workspace,
+)
 from azureml_emulator.listings import Wanted
-from azureml_emulator.names import PROVIDER, WorkspaceName
+from azureml_emulator.names import PROVIDER, RegistryName, WorkspaceName
 from azureml_emulator.pages import job_page_path
 from azureml_emulator.runner import Runner
+from azureml_emulator.scheduler import Scheduler
 from azureml_emulator.settings import Addresses, Settings
 from azureml_emulator.storage import Storage
 from azureml_emulator.store import Run, Store, now
 
 WORKSPACE = f"/subscriptions/{{sub}}/resourceGroups/{{group}}/providers/{PROVIDER}/workspaces/{{ws}}"
+REGISTRY = f"/subscriptions/{{sub}}/resourceGroups/{{group}}/providers/{PROVIDER}/registries/{{registry}}"
 LOCATION = f"/subscriptions/{{sub}}/providers/{PROVIDER}/locations/{{loc}}"
 REAL = "azureml_emulator.real_host"
 #: In a request's scope: whether a job that it cancels shall never end.
 CANCEL_NEVER_ENDS = "azureml_emulator.cancel_never_ends"
 USER = {"createdBy": "Local User", "createdByType": "User"}
 
+_DIGITS = 10
 _T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True)
 class Services:
-    """What the handlers work with; ``control`` is None where the control interface is off."""
+    """What the handlers work with.
+
+    Attributes:
+        control: None where the control interface is off.
+        scheduler: None where nobody keeps time.
+    """
 
     store: Store
     settings: Settings
@@ -45,6 +61,7 @@ class Services:
     runner: Runner
     storage: Storage
     control: Control | None = None
+    scheduler: Scheduler | None = None
 
 
 def _nowhere(store: Store, asked: WorkspaceName) -> WireError:
@@ -169,6 +186,33 @@ class Call:
         if not isinstance(found, dict):
             raise bad_request("The request body has no properties.")
         return found
+
+    @property
+    def registry(self) -> RegistryName:
+        """The registry the path names, spelled as it was created.
+
+        Raises:
+            WireError: 404 as Azure Resource Manager says it.
+        """
+        asked = RegistryName(self.names["sub"], self.names["group"], self.names["registry"])
+        found = self.store.get(asked.arm_id)
+        if found is None:
+            raise no_registry(asked.name, asked.group)
+        return RegistryName.of_arm_id(found["id"])
+
+    @property
+    def top(self) -> int | None:
+        """How many items the query wants at most; None where it does not say.
+
+        Raises:
+            WireError: 400 where that is no number from 1 on.
+        """
+        given = self.query.get("$top") or ""
+        if not given:
+            return None
+        if not (given.isascii() and given.isdecimal() and len(given) < _DIGITS and int(given)):
+            raise bad_request(f"$top is {given[:_DIGITS]!r}, which is no number of items.")
+        return int(given)
 
     def run(self, name: str, missing: Callable[[str], Exception]) -> Run:
         """Find a run of the workspace, or raise what ``missing`` makes."""

@@ -18,6 +18,7 @@ from azureml_emulator import tokens
 from azureml_emulator.errors import WireError, not_emulated, refusal
 from azureml_emulator.names import PROVIDER, Hosts, Plane, WorkspaceName
 from azureml_emulator.pages import job_page_path
+from azureml_emulator.routes import clouds
 from azureml_emulator.routes.batch import no_endpoint
 from azureml_emulator.routes.calls import REAL
 from azureml_emulator.settings import Addresses
@@ -108,7 +109,7 @@ class FrontDoor:
                 raise refusal(421, message, code="MisdirectedRequest")
             demanded = scope["method"] not in _SAFE
         else:
-            demanded = plane is not Plane.STUDIO and scope["path"] != "/discovery"
+            demanded = plane is not Plane.STUDIO and scope["path"] not in {"/discovery", clouds.PATH}
         audiences = _AUDIENCES.get(plane, ()) if plane else ()
         tokens.check(headers.get("authorization"), audiences=audiences, demanded=demanded)
         if plane is Plane.SCORING:
@@ -166,8 +167,9 @@ def canonical_path(path: str) -> str:
         return path
     group = f"/resourceGroups/{found['group']}" if found["group"] else ""
     tail = path[found.end() :]
-    if tail[:11].lower() == "workspaces/":
-        tail = "workspaces/" + tail[11:]
+    for word in ("workspaces/", "registries/"):
+        if tail[:11].lower() == word:
+            tail = word + tail[11:]
     return f"{found['before']}/subscriptions/{found['sub']}{group}/providers/{PROVIDER}/{tail}"
 
 

@@ -10,10 +10,10 @@ from starlette.routing import Route
 from azureml_emulator import control
 from azureml_emulator.errors import Json, immutable_job, no_job, not_emulated
 from azureml_emulator.listings import Wanted
-from azureml_emulator.names import PROVIDER, guid
+from azureml_emulator.names import PROVIDER, WorkspaceName, guid
 from azureml_emulator.plans import is_true
 from azureml_emulator.routes import computes, experiments, job_kinds, job_specs
-from azureml_emulator.routes.calls import CANCEL_NEVER_ENDS, WORKSPACE, Call, listing, null, route
+from azureml_emulator.routes.calls import CANCEL_NEVER_ENDS, WORKSPACE, Call, Services, listing, null, route
 from azureml_emulator.routes.job_bodies import job
 from azureml_emulator.store import Run, now
 
@@ -66,24 +66,29 @@ async def put(call: Call) -> Response:
     job_specs.check(call.store, spec, call.request.url.path)
     computes.check(call, spec.get("computeId"))
     computes.check_pipeline(call, spec)
-    run = _new_run(call, name, spec)
-    experiments.ensure(call.store, workspace, run.experiment)
-    script = control.chosen(call.services.control, spec.get("properties"), spec.get("settings"))
-    added = control.add_scripted(call.store, run, script) if script else call.store.add_run(run)
-    if not added:
+    if not start(call.services, workspace, name, spec):
         return _change(call, call.run(name, no_job), spec)
-    if script is None:
-        call.services.runner.submit(run)
     return JSONResponse(job(call.run(name, no_job), call.origin), 201, {"Location": call.url})
 
 
-def _new_run(call: Call, name: str, spec: Json) -> Run:
+def start(services: Services, workspace: WorkspaceName, name: str, spec: Json) -> bool:
+    """Begin a job whose specification was checked; False when its name is taken, and nothing is done then."""
+    run = _new_run(workspace, name, spec)
+    experiments.ensure(services.store, workspace, run.experiment)
+    script = control.chosen(services.control, spec.get("properties"), spec.get("settings"))
+    added = control.add_scripted(services.store, run, script) if script else services.store.add_run(run)
+    if added and script is None:
+        services.runner.submit(run)
+    return added
+
+
+def _new_run(workspace: WorkspaceName, name: str, spec: Json) -> Run:
     pipeline = spec["jobType"] == "Pipeline"
     inputs = job_specs.normal_inputs(spec.get("inputs"))
     added, tags = _added(spec, inputs)
     sent = {key: job_specs.text(value) for key, value in (spec.get("properties") or {}).items()}
     return Run(
-        workspace=call.workspace.arm_id,
+        workspace=workspace.arm_id,
         name=name,
         kind=spec["jobType"],
         status="Preparing" if pipeline else "Starting",

@@ -1,8 +1,4 @@
-"""MLflow's tracking API, as far as runs, metrics, parameters, tags and experiments go.
-
-Source: https://mlflow.org/docs/latest/rest-api.html (2.0); Azure ML serves it below ``/mlflow/v1.0`` and
-``/mlflow/v2.0`` of the data plane.
-"""
+"""MLflow's tracking API, as far as runs, metrics, parameters, tags and experiments go."""
 
 from __future__ import annotations
 
@@ -17,11 +13,23 @@ from starlette.routing import Route
 from azureml_emulator.clock import CLOCK
 from azureml_emulator.errors import Json, WireError
 from azureml_emulator.names import WorkspaceName, job_name
-from azureml_emulator.routes import experiments, job_specs
-from azureml_emulator.routes.calls import USER, WORKSPACE, Call, route
+from azureml_emulator.routes import artifacts, experiments, job_specs
+from azureml_emulator.routes.calls import USER, Call, route
 from azureml_emulator.routes.metrics import number
 from azureml_emulator.routes.mlflow_search import FilterError, ordered, selected
-from azureml_emulator.store import Metric, Run, instant, now
+from azureml_emulator.routes.mlflow_wire import (
+    ROOTS,
+    absent,
+    invalid,
+    items,
+    millis,
+    needed,
+    paged,
+    pairs,
+    refusal,
+    tag_list,
+)
+from azureml_emulator.store import Metric, Run, now
 
 _STATUS = {
     "Completed": "FINISHED",
@@ -31,7 +39,6 @@ _STATUS = {
     "Queued": "SCHEDULED",
 }
 _OF_STATUS = {"FINISHED": "Completed", "FAILED": "Failed", "KILLED": "Canceled", "RUNNING": "Running"}
-_ROOTS = tuple(f"/mlflow/{version}{WORKSPACE}/api/2.0/mlflow" for version in ("v1.0", "v2.0"))
 _PAGE = 1000
 
 
@@ -53,15 +60,11 @@ def routes() -> list[Route]:
         ("POST", "experiments/create", create_experiment),
         ("POST", "experiments/search", search_experiments),
     ]
-    return [route(method, f"{root}/{path}", handler) for root in _ROOTS for method, path, handler in handlers]
-
-
-def _refusal(status: int, code: str, message: str) -> WireError:
-    return WireError(status, {"error_code": code, "message": message})
+    return [route(method, f"{root}/{path}", handler) for root in ROOTS for method, path, handler in handlers]
 
 
 def _no_run(name: str) -> WireError:
-    return _refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Run {name} was not found.")
+    return absent(f"Run {name} was not found.")
 
 
 def _asked_run(call: Call, said: Any) -> Run:
@@ -69,12 +72,12 @@ def _asked_run(call: Call, said: Any) -> Run:
     return call.run(str(said.get("run_id") or said.get("run_uuid") or ""), _no_run)
 
 
-def _millis(moment: str | None) -> int | None:
-    return int(instant(moment).timestamp() * 1000) if moment else None
-
-
-def _moment(millis: Any) -> str:
-    return datetime.fromtimestamp(int(millis) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0+00:00")
+def _moment(given: Any) -> str:
+    try:
+        at = datetime.fromtimestamp(int(given) / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise invalid(f"{given!r} is no time in milliseconds.") from error
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%f0+00:00")
 
 
 def _info(call: Call, run: Run) -> Json:
@@ -87,9 +90,9 @@ def _info(call: Call, run: Run) -> Json:
         "experiment_id": experiments.experiment_id(workspace, run.experiment),
         "user_id": USER["createdBy"],
         "status": _STATUS.get(run.status, "RUNNING"),
-        "start_time": _millis(run.started or run.created),
-        "end_time": _millis(run.ended),
-        "artifact_uri": f"{root}/experiments/{run.experiment}/runs/{run.name}/artifacts",
+        "start_time": millis(run.started or run.created),
+        "end_time": millis(run.ended),
+        "artifact_uri": artifacts.address(call, run, f"{root}/experiments/{run.experiment}"),
         "lifecycle_stage": "active",
     }
 
@@ -111,8 +114,8 @@ def _run(call: Call, run: Run) -> Json:
         "info": _info(call, run),
         "data": {
             "metrics": [_point(point) for point in latest.values()],
-            "params": [{"key": key, "value": value} for key, value in params.items()],
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            "params": tag_list(params),
+            "tags": tag_list(tags),
         },
         "inputs": {},
     }
@@ -134,7 +137,7 @@ async def create_run(call: Call) -> Response:
     experiment = experiments.by_id(call.store, workspace, wanted) if wanted not in {"", "0"} else None
     if experiment is None and wanted not in {"", "0"}:
         raise _no_experiment(wanted)
-    tags = {str(tag["key"]): str(tag["value"]) for tag in said.get("tags") or []}
+    tags = pairs(said, "tags")
     run = Run(
         workspace=workspace.arm_id,
         name=str(uuid.uuid4()),
@@ -173,8 +176,8 @@ def _metric(said: Json) -> Metric:
             timestamp_ms=int(said.get("timestamp") or CLOCK.now_s() * 1000),
             step=int(said.get("step") or 0),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _refusal(400, "INVALID_PARAMETER_VALUE", f"The metric {said} cannot be read: {error!r}.") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise invalid(f"The metric {said} cannot be read: {error!r}.") from error
 
 
 async def log_metric(call: Call) -> Response:
@@ -189,21 +192,21 @@ async def log_batch(call: Call) -> Response:
     """POST points, parameters and tags."""
     said = await call.json()
     run = _asked_run(call, said)
-    points = [_metric(point) for point in said.get("metrics") or []]
-    for param in said.get("params") or []:
-        _set_param(call, run, param)
+    points = [_metric(point) for point in items(said, "metrics")]
+    tags = pairs(said, "tags")
+    for key, value in pairs(said, "params").items():
+        _set_param(call, run, key, value)
     for point in points:
         call.store.log_metric(run.workspace, run.name, point)
-    _set_tags(call, run, {str(tag["key"]): str(tag["value"]) for tag in said.get("tags") or []})
+    _set_tags(call, run, tags)
     return JSONResponse({})
 
 
-def _set_param(call: Call, run: Run, param: Json) -> None:
-    key, value = str(param["key"]), str(param["value"])
+def _set_param(call: Call, run: Run, key: str, value: str) -> None:
     known = call.store.params(run.workspace, run.name).get(key)
     if known is not None and known != value:
         message = f"Parameter {key} of run {run.name} is {known!r} already and cannot become {value!r}."
-        raise _refusal(400, "INVALID_PARAMETER_VALUE", message)
+        raise invalid(message)
     call.store.set_param(run.workspace, run.name, key, value)
 
 
@@ -216,14 +219,14 @@ def _set_tags(call: Call, run: Run, tags: dict[str, str]) -> None:
 async def log_parameter(call: Call) -> Response:
     """POST a parameter; a second value for it is refused."""
     said = await call.json()
-    _set_param(call, _asked_run(call, said), said)
+    _set_param(call, _asked_run(call, said), needed(said, "key"), job_specs.text(said.get("value", "")))
     return JSONResponse({})
 
 
 async def set_tag(call: Call) -> Response:
     """POST a tag."""
     said = await call.json()
-    _set_tags(call, _asked_run(call, said), {str(said["key"]): job_specs.text(said["value"])})
+    _set_tags(call, _asked_run(call, said), {needed(said, "key"): job_specs.text(said.get("value", ""))})
     return JSONResponse({})
 
 
@@ -232,39 +235,38 @@ async def delete_tag(call: Call) -> Response:
     said = await call.json()
     run = _asked_run(call, said)
     if said.get("key") not in run.tags:
-        raise _refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Run {run.name} has no tag {said.get('key')}.")
+        raise absent(f"Run {run.name} has no tag {said.get('key')}.")
     tags = {key: value for key, value in run.tags.items() if key != said["key"]}
     call.store.change_run(run.workspace, run.name, tags=tags)
     return JSONResponse({})
 
 
 async def get_history(call: Call) -> Response:
-    """GET all points of one metric."""
-    run = _asked_run(call, call.query)
-    points = call.store.metrics(run.workspace, run.name)
-    return JSONResponse({"metrics": [_point(point) for point in points if point.key == call.query.get("metric_key")]})
+    """GET the points of one metric, all of them or in pages."""
+    run, key = _asked_run(call, call.query), needed(call.query, "metric_key")
+    points = [_point(point) for point in call.store.metrics(run.workspace, run.name) if point.key == key]
+    page, more = paged(points, call.query, size=len(points) or 1)
+    return JSONResponse({"metrics": page, **more})
 
 
 async def search_runs(call: Call) -> Response:
     """POST a search: conditions joined by AND, one or more orders, pages."""
     said, workspace = await call.json(), call.workspace
-    wanted = set(said.get("experiment_ids") or [])
-    size = int(said.get("max_results") or _PAGE)
-    start = int(said.get("page_token") or 0)
+    wanted = {str(one) for one in said.get("experiment_ids") or []}
     if str(said.get("run_view_type", "ACTIVE_ONLY")) == "DELETED_ONLY":
         return JSONResponse({"runs": []})
     runs = [_run(call, run) for run in call.store.runs(workspace.arm_id)]
     try:
-        found = selected([run for run in runs if run["info"]["experiment_id"] in wanted], said.get("filter") or "")
-        found = ordered(found, said.get("order_by") or [])
+        found = selected([run for run in runs if run["info"]["experiment_id"] in wanted], str(said.get("filter") or ""))
+        found = ordered(found, [str(one) for one in said.get("order_by") or []])
     except FilterError as error:
-        raise _refusal(400, "INVALID_PARAMETER_VALUE", str(error)) from error
-    more = {"next_page_token": str(start + size)} if start + size < len(found) else {}
-    return JSONResponse({"runs": found[start : start + size], **more})
+        raise invalid(str(error)) from error
+    page, more = paged(found, said, size=_PAGE)
+    return JSONResponse({"runs": page, **more})
 
 
 def _experiment(experiment: Json) -> Json:
-    made = _millis(experiment["created"])
+    made = millis(experiment["created"])
     return {
         "experiment_id": experiment["id"],
         "name": experiment["name"],
@@ -272,12 +274,12 @@ def _experiment(experiment: Json) -> Json:
         "lifecycle_stage": "active",
         "last_update_time": made,
         "creation_time": made,
-        "tags": [{"key": key, "value": value} for key, value in experiment["tags"].items()],
+        "tags": tag_list(experiment["tags"]),
     }
 
 
 def _no_experiment(name: str) -> WireError:
-    return _refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Experiment {name} was not found.")
+    return absent(f"Experiment {name} was not found.")
 
 
 async def get_experiment(call: Call) -> Response:
@@ -306,9 +308,9 @@ async def create_experiment(call: Call) -> Response:
     said, workspace = await call.json(), call.workspace
     name = str(said.get("name") or "")
     if not name:
-        raise _refusal(400, "INVALID_PARAMETER_VALUE", "The experiment has no name.")
+        raise invalid("The experiment has no name.")
     if experiments.by_id(call.store, workspace, experiments.experiment_id(workspace, name)):
-        raise _refusal(400, "RESOURCE_ALREADY_EXISTS", f"Experiment {name} exists already.")
+        raise refusal(400, "RESOURCE_ALREADY_EXISTS", f"Experiment {name} exists already.")
     return JSONResponse({"experiment_id": experiments.ensure(call.store, workspace, name)["id"]})
 
 
@@ -316,6 +318,6 @@ async def search_experiments(call: Call) -> Response:
     """POST for the experiments; a filter is refused, not ignored."""
     said = await call.json()
     if said.get("filter"):
-        raise _refusal(501, "NOT_IMPLEMENTED", "Searching experiments with a filter is not emulated.")
+        raise refusal(501, "NOT_IMPLEMENTED", "Searching experiments with a filter is not emulated.")
     found = call.store.children(f"{call.workspace.arm_id}/experiments")[::-1]
     return JSONResponse({"experiments": [_experiment(one) for one in found]})

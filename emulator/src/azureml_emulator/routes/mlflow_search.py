@@ -1,6 +1,7 @@
-"""The search language of MLflow's runs, as far as the client's own examples go.
+"""The search language of MLflow's runs and models, as far as the client's own examples go.
 
-Source: https://mlflow.org/docs/latest/search-runs.html. Comparisons joined by AND; an unknown word is an error.
+Source: https://mlflow.org/docs/latest/search-runs.html. Comparisons joined by AND; an unknown word is an error. What is
+searched has the shape of a run: its attributes in ``info``; metrics, parameters and tags in ``data``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from azureml_emulator.errors import Json
 
 _TERM = re.compile(
     r"""\s*(?:(?P<kind>\w+)\.)?(?P<key>`[^`]+`|"[^"]+"|[\w./-]+)\s*"""
-    r"""(?P<operator><=|>=|!=|=|<|>|\bI?LIKE\b)\s*(?P<value>'[^']*'|"[^"]*"|[-+.\w]+)\s*""",
+    r"""(?P<operator><=|>=|!=|=|<|>|\bI?LIKE\b|\bIN\b)\s*(?P<value>'[^']*'|"[^"]*"|\([^()]*\)|[-+.\w]+)\s*""",
     re.IGNORECASE,
 )
 _AND = re.compile(r"\bAND\b", re.IGNORECASE)
@@ -40,7 +41,11 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "IN": lambda value, wanted: str(value) in wanted,
 }
+#: The client itself asks that models are no prompts, which are models with this tag; those without it are none.
+_PROMPT = "mlflow.prompt.is_prompt"
+_NUMBERS = frozenset({"start_time", "end_time", "version_number", "creation_timestamp", "last_updated_timestamp"})
 
 
 class FilterError(Exception):
@@ -48,7 +53,7 @@ class FilterError(Exception):
 
 
 def selected(runs: Sequence[Json], text: str) -> list[Json]:
-    """Keep the runs that meet all conditions; a run without the value meets none.
+    """Keep the runs or models that meet all conditions; one without the value meets none.
 
     Raises:
         FilterError: A part is not understood.
@@ -71,13 +76,19 @@ def _condition(found: re.Match[str]) -> Callable[[Json], bool]:
     kind, key = _column(found["kind"] or "", found["key"])
     wanted: Any = found["value"].strip("'\"")
     word = found["operator"].upper()
-    if kind == "metrics" or key in {"start_time", "end_time"}:
+    if (word == "IN") != found["value"].startswith("("):
+        raise FilterError(f"{found[0].strip()!r} is not understood; IN needs a list, ('a', 'b'), and no other does.")
+    if word == "IN":
+        wanted = {one.strip().strip("'\"") for one in wanted.strip("()").split(",")}
+    elif kind == "metrics" or (kind == "info" and key in _NUMBERS):
         wanted = _number(wanted)
     compare = _COMPARISONS.get(word) or _like(word)
 
     def holds(run: Json) -> bool:
         value = _value(run, kind, key)
-        return value is not None and compare(value, wanted)
+        if value is None:
+            return key == _PROMPT and word == "!="
+        return bool(compare(value, wanted))
 
     return holds
 
@@ -103,7 +114,7 @@ def _value(run: Json, kind: str, key: str) -> Any:
     if kind == "info":
         name = {"run_name": "run_name", "Run Name": "run_name", "created": "start_time"}.get(key, key)
         if name not in run["info"]:
-            raise FilterError(f"A run has no attribute {key}.")
+            raise FilterError(f"There is no attribute {key}.")
         return run["info"][name]
     found = next((one["value"] for one in run["data"][kind] if one["key"] == key), None)
     return float(found) if kind == "metrics" and found is not None else found

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from azureml_emulator.errors import WireError, refusal
 from azureml_emulator.names import PROVIDER, WorkspaceName
 from azureml_emulator.routes.calls import LOCATION, Call, route
+from azureml_emulator.store import now
 
 RETRY_AFTER_S = 1
 
@@ -22,10 +23,16 @@ def routes() -> list[Route]:
 
 
 async def status(call: Call) -> Response:
-    """GET how an endpoint's or a deployment's operation goes."""
+    """GET how the operation of an endpoint, a deployment or a schedule goes."""
     path = call.request.url.path
     name = call.names["operation"]
-    if name.partition(":")[0] not in {"bebes", "bdbes"}:
+    kind = name.partition(":")[0]
+    if kind == "s":  # recorded: a schedule's says Results, and when it began and ended
+        at = {"startTime": now(), "endTime": now()}
+        return JSONResponse(
+            {"id": path.replace("OperationsStatus/", "OperationResults/"), "name": name, "status": "Succeeded", **at}
+        )
+    if kind not in {"bebes", "bdbes"}:
         raise _unknown(name)
     return JSONResponse({"id": path, "name": name, "status": "Succeeded"})
 
@@ -39,7 +46,7 @@ async def compute_status(call: Call) -> Response:
 async def result(call: Call) -> Response:
     """GET whether a cancellation is done: 202 while the job's processes still end, then an empty 200."""
     kind, _, rest = call.names["operation"].partition(":")
-    if kind in {"bebes", "bdbes"}:
+    if kind in {"bebes", "bdbes", "s"}:
         return Response(status_code=200)
     workspace_guid, _, job = rest.partition(":")
     workspace = _workspace(call, workspace_guid)
