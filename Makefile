@@ -29,7 +29,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: install ## Start all, let four files arrive in a batch, show and check what became of them, end all
+demo: install ## Start all, score four files, retrain three times, show and check what became of it, end all
 	@$(BIN)/python -m demo
 
 .PHONY: up

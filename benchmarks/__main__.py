@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.report import Report
 
-NAMES = ("parse", "submit", "inflight", "events", "latency", "burst", "ledger", "scan")
+NAMES = ("parse", "submit", "inflight", "events", "latency", "burst", "ledger", "scan", "bootstrap", "data_tests")
 
 
 def main(names: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,10 @@ from demo import lasting
 from demo.azure import INCOMING
 from demo.patients import PatientFile, arriving_files
 from demo.processes import StartError
-from demo.scenario import ScenarioError, upload
+from demo.retraining import DAG as RETRAINING
+from demo.retraining import MODEL, RetrainingWitness
+from demo.rounds import prepare_model
+from demo.scenario import ScenarioError, blobs, upload
 from demo.show import Show
 from demo.stack import Stack
 from demo.tour import bring_up, run, turn_on
@@ -57,6 +61,9 @@ def up(console: Console) -> int:
         show = Show("", console=console)
         bring_up(owned, show)
         turn_on(owned, show)
+        with blobs(owned.emulator) as service, RetrainingWitness(owned, service) as witness:
+            first = prepare_model(owned, witness, service, datetime.now(UTC))
+        show.say(f"Version {first} of {MODEL} is the champion; turn on the DAG {RETRAINING} to train it anew")
         found = {
             "Airflow": stack.airflow.url,
             "emulator": f"{stack.emulator.http}/ui",

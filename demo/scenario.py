@@ -28,7 +28,9 @@ class ScenarioError(RuntimeError):
 
 
 @contextlib.contextmanager
-def publishing(emulator: Emulator, *, say: Callable[[str], None]) -> Iterator[Callable[[], dict[str, Any]]]:
+def publishing(
+    emulator: Emulator, *, say: Callable[[str], None], fraction: float = 1.0
+) -> Iterator[Callable[[], dict[str, Any]]]:
     """Publish the pipelines with azure-ai-ml and train the first model, beside what is done in the block.
 
     Leaving the block ends it, finished or not.
@@ -36,12 +38,13 @@ def publishing(emulator: Emulator, *, say: Callable[[str], None]) -> Iterator[Ca
     Args:
         emulator: Where to.
         say: Is told of each step, from another thread.
+        fraction: Share of the rows that the first model learns from.
 
     Yields:
         What waits for the end of it: it returns what ``pipelines/publish.py`` prints last, or raises a `ScenarioError`
         that ends with what it said.
     """
-    command = [sys.executable, str(ROOT / "pipelines/publish.py"), "--train"]
+    command = [sys.executable, str(ROOT / "pipelines/publish.py"), "--train", "--fraction", str(fraction)]
     command += ["--subscription", SUBSCRIPTION, "--resource-group", RESOURCE_GROUP, "--workspace", WORKSPACE]
     said: list[str] = []
     environment = emulator.client_environment
@@ -78,13 +81,13 @@ def _outcome(process: subprocess.Popen[str], said: list[str]) -> dict[str, Any]:
     return found
 
 
-def publish(emulator: Emulator, *, say: Callable[[str], None]) -> dict[str, Any]:
+def publish(emulator: Emulator, *, say: Callable[[str], None], fraction: float = 1.0) -> dict[str, Any]:
     """Publish and train, and wait for it; see `publishing`.
 
     Raises:
         ScenarioError: It failed; the message ends with what it said.
     """
-    with publishing(emulator, say=say) as result:
+    with publishing(emulator, say=say, fraction=fraction) as result:
         return result()
 
 

@@ -18,11 +18,11 @@ HOPS = ("uploaded", "event", "batch", "job: steps", "published")
 
 @attrs.define
 class Way:
-    """How far one blob version has come.
+    """How far one blob version, or something else that goes a way, has come.
 
     Attributes:
         label: What to call it.
-        hops: What is known of each of `HOPS`; a hop that was not reached is absent.
+        hops: What is known of each hop; one that was not reached is absent.
     """
 
     label: str
@@ -35,9 +35,13 @@ class Show:
 
     Attributes:
         title: Stands over the table.
+        what: What goes the way.
+        names: The hops of the way, in their order.
     """
 
     title: str
+    what: str = "file"
+    names: Sequence[str] = HOPS
     console: Console = attrs.field(factory=lambda: Console(highlight=False))
     began: float = attrs.field(factory=time.monotonic)
     _live: Live | None = None
@@ -69,7 +73,7 @@ class Show:
             self._live.update(self._picture())
             return
         for way in ways:
-            for hop in HOPS:
+            for hop in self.names:
                 text = way.hops.get(hop, "")
                 if text and (way.label, hop, text) not in self._told:
                     self._told.add((way.label, hop, text))
@@ -87,10 +91,10 @@ class Show:
 
     def _picture(self) -> Table:
         table = Table(title=f"{self.title}  {self.seconds:.0f} s  {self._doing}", title_justify="left", expand=True)
-        for name in ("file", *HOPS):
+        for name in (self.what, *self.names):
             table.add_column(name, overflow="fold")
         for way in self._ways:
-            table.add_row(way.label, *(way.hops.get(hop, "[dim]-[/dim]") for hop in HOPS))
+            table.add_row(way.label, *(way.hops.get(hop, "[dim]-[/dim]") for hop in self.names))
         return table
 
     def __enter__(self) -> Self:

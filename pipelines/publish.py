@@ -64,9 +64,10 @@ class Pipeline:
 
 
 TRAINING = Pipeline(kind="training", file="train_pipeline.yml", steps=("prepare", "train", "evaluate"))
+EVALUATION = Pipeline(kind="evaluation", file="evaluate_pipeline.yml", steps=("evaluate",))
 SCORING = Pipeline(kind="scoring", file="score_pipeline.yml", steps=("score",))
 BATCH_SCORING = Pipeline(kind="batch_scoring", file="batch_scoring_pipeline.yml", steps=("score_folder",))
-PIPELINES = (TRAINING, SCORING, BATCH_SCORING)
+PIPELINES = (TRAINING, EVALUATION, SCORING, BATCH_SCORING)
 
 
 def model_uri(version: str) -> str:
@@ -259,8 +260,12 @@ def publish_deployment(client: Any, pipeline: Pipeline, component: str) -> None:
     ensure(what, same, lambda: deployments.begin_create_or_update(deployment).result())
 
 
-def train(client: Any) -> dict[str, Any]:
+def train(client: Any, fraction: float) -> dict[str, Any]:
     """Train the first model through the published endpoint and register it, unless its version is registered already.
+
+    Args:
+        client: The workspace.
+        fraction: Share of the rows that it learns from, over 0 and at most 1.
 
     Raises:
         PublishError: The training did not complete in time, or logged no metrics.
@@ -268,7 +273,7 @@ def train(client: Any) -> dict[str, Any]:
     from azure.ai.ml.entities import Model  # noqa: PLC0415
 
     def create() -> Any:
-        job = start_training(client)
+        job = start_training(client, fraction)
         wait(client, job)
         metrics = read_metrics(client, job)
         properties = {name: repr(value) for name, value in metrics.items()}
@@ -294,14 +299,15 @@ def train(client: Any) -> dict[str, Any]:
     }
 
 
-def start_training(client: Any) -> str:
+def start_training(client: Any, fraction: float) -> str:
     """Invoke the training; gives the name of the job."""
-    from azure.ai.ml import Output  # noqa: PLC0415
+    from azure.ai.ml import Input, Output  # noqa: PLC0415
 
     # The deployment is always named: azure-ai-ml keeps the headers of an invocation for the next one.
     job = client.batch_endpoints.invoke(
         endpoint_name=TRAINING.endpoint,
         deployment_name=DEPLOYMENT,
+        inputs={"fraction": Input(type="number", default=fraction)},
         outputs={"model": Output(type="uri_folder", path=model_uri(MODEL_VERSION))},
     )
     say(f"training job {job.name} is started")
@@ -367,6 +373,9 @@ def arguments() -> argparse.Namespace:
         value = os.environ.get(variable)
         parser.add_argument(option, default=value, required=not value, help=f"default: {variable}")
     parser.add_argument("--train", action="store_true", help="train and register the first model")
+    parser.add_argument(
+        "--fraction", type=float, default=1.0, help="share of the rows that the first model learns from"
+    )
     return parser.parse_args()
 
 
@@ -380,7 +389,7 @@ def main() -> None:
         publish_steps(client, version)
         for pipeline in PIPELINES:
             publish_pipeline(client, pipeline, version)
-        model = train(client) if asked.train else None
+        model = train(client, asked.fraction) if asked.train else None
     except PublishError as error:
         sys.exit(f"publish: {error}")
     except KeyboardInterrupt:

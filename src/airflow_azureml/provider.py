@@ -17,7 +17,10 @@ def get_provider_info() -> dict[str, Any]:
     modules = {
         "operators": [
             f"airflow_azureml.operators.{module}"
-            for module in ("pipeline", "job", "task", "arrivals", "batches", "compute", "orphans")
+            for module in (
+                *("pipeline", "job", "task", "arrivals", "batches", "compute", "orphans"),
+                *("models", "gate", "data_tests", "compaction", "drift", "retraining"),
+            )
         ],
         "sensors": [f"airflow_azureml.sensors.{module}" for module in ("job", "model", "endpoint", "arrivals")],
         "hooks": ["airflow_azureml.hooks.azureml"],
@@ -55,7 +58,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "task-decorators": [{"name": "azureml", "class-name": "airflow_azureml.operators.task.azureml_task"}],
         "config": {"azureml": {"description": "Azure Machine Learning.", "options": OPTIONS}},
-        "extra-links": ["airflow_azureml.links.AzureMLJobLink"],
+        "extra-links": ["airflow_azureml.links.AzureMLJobLink", "airflow_azureml.links.AzureMLModelLink"],
         "cli": ["airflow_azureml.cli.get_cli_commands"],
     }
 

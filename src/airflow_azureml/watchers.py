@@ -11,6 +11,7 @@ from airflow_azureml.core.filters import ArrivalFilter, FilterOptions
 from airflow_azureml.core.layouts import ANY, NAMES, dates
 from airflow_azureml.core.ml_events import is_place
 from airflow_azureml.core.ml_filters import AnyFilter, DeploymentFilter, DriftFilter, JobFilter, ModelFilter
+from airflow_azureml.core.models import is_model_name
 from airflow_azureml.core.queues import queue_faults
 from airflow_azureml.core.scan import Scan, Scanning
 from airflow_azureml.errors import ConfigError
@@ -29,6 +30,7 @@ __all__ = [
     "drift_events",
     "job_events",
     "model_events",
+    "registered_model",
 ]
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
@@ -130,6 +132,26 @@ def model_events(
         ConfigError: An argument is wrong; the message lists all that are.
     """
     return _of_workspace("model_events", name, ModelFilter(model=model, tags=tags or {}), **queue)
+
+
+def registered_model(name: str) -> Asset:
+    """Make the asset that `AzureMLRegisterModelOperator` updates when it has registered a version; nobody listens.
+
+    Schedule a DAG by it to release what is registered: each event's ``extra`` has ``model``, ``version``, ``stage``,
+    ``job`` and ``digest``. Airflow may hand several events to one run. For what others register, in the studio or with
+    MLflow, see `model_events`.
+
+    Args:
+        name: The model's name; the asset is called ``azureml-model-NAME``.
+
+    Raises:
+        ConfigError: It is no model's name.
+    """
+    if not is_model_name(name):
+        raise ConfigError(
+            f"registered_model({name!r}): a model's name has up to 255 letters, digits, '-', '_' and '.'."
+        )
+    return Asset(f"azureml-model-{name}")
 
 
 def deployment_events(

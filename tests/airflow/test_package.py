@@ -81,13 +81,17 @@ def test_what_a_dag_file_imports_loads_nothing_of_azure() -> None:
         "operators.pipeline",
         "operators.job",
         "operators.arrivals",
+        "operators.gate",
         "task_groups.arrivals",
+        "task_groups.drift",
+        "task_groups.retraining",
         "watchers",
         "provider",
         "links",
     )
     imports = "import " + ", ".join(f"airflow_azureml.{name}" for name in names)
-    heavy = "{m.split('.')[0] for m in sys.modules} & {'azure', 'aiohttp', 'mlflow', 'pandas', 'sklearn', 'requests'}"
+    libraries = {"azure", "aiohttp", "mlflow", "pandas", "sklearn", "requests", "polars", "pandera", "scipy"}
+    heavy = f"{{m.split('.')[0] for m in sys.modules}} & {libraries}"
 
     done = subprocess.run(
         [sys.executable, "-c", f"import airflow.sdk, sys; before = {heavy}; {imports}; print({heavy} - before)"],
@@ -164,4 +168,4 @@ def test_every_dag_parses_without_a_warning_and_stays_short() -> None:
         done = subprocess.run([sys.executable, "-c", script, str(file)], check=False, capture_output=True, text=True)
 
         assert done.stdout.splitlines()[-1:] == [f"['{file.stem}'] {{}}"], done.stderr[-2000:]
-        assert len(file.read_text().splitlines()) < 60
+        assert len(file.read_text().splitlines()) < 80

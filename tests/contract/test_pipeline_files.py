@@ -102,8 +102,11 @@ def test_the_steps_of_the_pipelines_are_the_published_components(files: Files) -
 
 
 def test_callers_must_give_the_data_and_the_model_to_score_and_nothing_to_train(files: Files) -> None:
-    assert files["train_pipeline.yml"]["inputs"] == {"data": False, "fraction": False, "seed": False, "alpha": False}
-    assert files["train_pipeline.yml"]["outputs"] == ["evaluation", "model"]
+    wanted = ("data", "partitions", "since", "until", "fraction", "seed", "alpha")
+    assert files["train_pipeline.yml"]["inputs"] == dict.fromkeys(wanted, False)
+    assert files["train_pipeline.yml"]["outputs"] == ["evaluation", "model", "prepared"]
+    assert files["evaluate_pipeline.yml"]["inputs"] == {"prepared": True, "model": True}
+    assert files["evaluate_pipeline.yml"]["outputs"] == ["evaluation"]
     assert files["score_pipeline.yml"]["inputs"] == {"data": True, "model": True}
     assert files["score_pipeline.yml"]["outputs"] == ["predictions"]
     assert files["batch_scoring_pipeline.yml"]["inputs"] == {"data": True, "model": True}

@@ -16,7 +16,11 @@ def _finite(number: Any) -> float | None:
     """Keep a finite number; JSON has no other."""
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None
-    return float(number) if math.isfinite(number) else None
+    try:
+        value = float(number)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 @frozen(kw_only=True)

@@ -25,6 +25,7 @@ def test_the_same_files_have_the_same_versions_wherever_they_lie(copy: Path) -> 
         ("components/score.yml", {"diabetes_score", "diabetes_scoring"}),
         ("components/train.yml", {"diabetes_train", "diabetes_training"}),
         ("score_pipeline.yml", {"diabetes_scoring"}),
+        ("components/evaluate.yml", {"diabetes_evaluate", "diabetes_training", "diabetes_evaluation"}),
         ("components/score_folder.yml", {"diabetes_score_folder", "diabetes_batch_scoring"}),
         ("src/diabetes_csv.py", EVERYTHING - {"diabetes"}),
         ("conda.yml", EVERYTHING),
