@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     dags = tmp_path_factory.mktemp("dags")
     text = (ROOT / f"dags/{DAG}.py").read_text()
     (dags / f"{DAG}.py").write_text(text)
-    (dags / "another.py").write_text(text.replace(f'"{DAG}"', "ANOTHER"))
+    (dags / "another.py").write_text(text.replace(f'"{DAG}"', f'"{ANOTHER}"'))
     files = {"RETRAINING_FILES": str(ROOT / "pipelines/diabetes")}
     with Stack(tmp_path_factory.mktemp("stack"), dags=dags, environment=files) as running:
         publish(running.emulator, say=print, fraction=FIRST_SHARE)
@@ -63,7 +63,7 @@ def known(stack: Stack) -> set[str]:
 def witness(stack: Stack, storage: BlobServiceClient) -> Iterator[RetrainingWitness]:
     with RetrainingWitness(stack, storage) as looking:
         prepare_model(stack, looking, storage, datetime.now(UTC))
-        # Asking again and again for a DAG that is not read yet to be turned on keeps Airflow's SQLite from the tasks.
+        # Both, before anything runs: the two retrainings are to overlap.
         assert wait_until(lambda: {DAG, ANOTHER} <= known(stack), deadline_s=90, step_s=1)
         yield looking
 
@@ -91,7 +91,6 @@ def test_of_two_retrainings_of_one_model_at_once_the_second_waits_and_there_is_o
     before = witness.look_at_model()
 
     with RetrainingWitness(stack, storage, dag=ANOTHER) as other:
-        # One after the other: two requests that write at once block each other in Airflow's SQLite. Both runs overlap.
         started = [(each, turn_on(stack, each)) for each in (witness, other)]
         mine, others = (until_over(each, run) for each, run in started)
     after = witness.look_at_model()

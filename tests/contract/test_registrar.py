@@ -156,7 +156,7 @@ def test_a_version_that_is_not_there_is_not_crowned(registrar: Registrar, model:
 def remove(registrar: Registrar, model: str) -> None:
     """Lose the register, as a policy does that deletes old blobs."""
     assert isinstance(registrar.shelf, BlobShelf)
-    registrar.shelf._client.delete_blob(f"{registrar.shelf._folder}{model}.json")
+    registrar.shelf._container.delete_blob(f"{registrar.shelf._folder}{model}.json")
 
 
 def test_a_register_that_is_lost_is_told_and_nothing_is_registered_until_it_is_there_again(

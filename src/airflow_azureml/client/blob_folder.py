@@ -5,17 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.opened import opened_in_worker
 from airflow_azureml.client.storage import (
-    CONNECT_S,
-    HTTP_LOG,
     service_error,
-    storage_credential,
-    storage_tokens,
 )
 from airflow_azureml.core.arrivals import StorageUrl
 from airflow_azureml.core.scoring_logs import Segment
-from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
@@ -27,8 +22,6 @@ T = TypeVar("T")
 
 #: A piece of a file may take so long. Seconds.
 READ_S = 60
-#: Tries of a request beyond the first, and seconds between them.
-_RETRIES, _WAIT_S = 3, 1
 #: Bytes that are in memory at a time.
 _CHUNK = 8 << 20
 #: Answers that mean: that version is not there.
@@ -63,27 +56,13 @@ class BlobFolder:
         self._client: ContainerClient | None = None
 
     def __enter__(self) -> Self:
-        from azure.storage.blob import ContainerClient, LinearRetry  # noqa: PLC0415  # not when a DAG is parsed
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415  # not when a DAG is parsed
 
-        proof, more = None, dict[str, Any]()
-        if not is_loopback(self.container_url):
-            proof, through = storage_tokens(self._settings), proxies(self._settings)
-            self._opened.callback(proof.close)
-            more = {"proxies": dict(through)} if through else {}
-        client = ContainerClient.from_container_url(
-            self.container_url,
-            credential=storage_credential(self.container_url, proof),
-            retry_policy=LinearRetry(backoff=_WAIT_S, retry_total=_RETRIES, random_jitter_range=0),
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            max_single_get_size=_CHUNK,
-            max_chunk_get_size=_CHUNK,
-            max_single_put_size=_CHUNK,
-            max_block_size=_CHUNK,
-            logger=HTTP_LOG,
-            **more,
+        sizes = dict.fromkeys(
+            ("max_single_get_size", "max_chunk_get_size", "max_single_put_size", "max_block_size"), _CHUNK
         )
-        self._client = self._opened.enter_context(client)
+        make = ContainerClient.from_container_url
+        self._client = self._opened.enter_context(opened_in_worker(self._settings, self.container_url, make, **sizes))
         return self
 
     def __exit__(self, *_: object) -> None:

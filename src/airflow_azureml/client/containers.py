@@ -2,17 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from airflow_azureml.client.opened import opened_in_worker
 from airflow_azureml.client.storage import (
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
     look_at_blob,
     service_error,
-    storage_credential,
-    storage_tokens,
 )
 from airflow_azureml.core.arrivals import StorageUrl
-from airflow_azureml.core.workspace import is_loopback
 
 if TYPE_CHECKING:
     from airflow_azureml.core.workspace import ConnectionSettings
@@ -58,22 +53,8 @@ def look_into_container(settings: "ConnectionSettings", url: str, *, prefix: str
     from azure.core.exceptions import AzureError  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
     from azure.storage.blob import ContainerClient  # noqa: PLC0415  # as above
 
-    from airflow_azureml.client.credentials import proxies  # noqa: PLC0415  # as above
-
-    proof = None if is_loopback(url) else storage_tokens(settings)
     try:
-        with ContainerClient.from_container_url(
-            url,
-            credential=storage_credential(url, proof),
-            retry_total=0,
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            logger=HTTP_LOG,
-            proxies=None if proof is None else proxies(settings),
-        ) as client:
+        with opened_in_worker(settings, url, ContainerClient.from_container_url, retries=0) as client:
             return next(iter(client.list_blobs(name_starts_with=prefix or None, results_per_page=1)), None) is not None
     except AzureError as error:
         raise service_error(f"Look into container {url}", error) from error
-    finally:
-        if proof is not None:
-            proof.close()

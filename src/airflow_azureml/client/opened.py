@@ -1,12 +1,19 @@
-"""Opening clients of Blob Storage on an event loop, alike for whoever lists, looks, copies or keeps documents there."""
+"""Opening clients of Blob Storage, alike for whoever lists, looks, copies or keeps documents there."""
 
 import contextlib
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_azureml.client.credentials import proxies
-from airflow_azureml.client.storage import CONNECT_S, HTTP_LOG, READ_S, async_storage_tokens, storage_credential
+from airflow_azureml.client.storage import (
+    CONNECT_S,
+    HTTP_LOG,
+    READ_S,
+    async_storage_tokens,
+    storage_credential,
+    storage_tokens,
+)
 from airflow_azureml.client.transport import transport_to
 from airflow_azureml.core.workspace import is_loopback
 
@@ -16,6 +23,10 @@ if TYPE_CHECKING:
     from airflow_azureml.core.workspace import ConnectionSettings
 
 T = TypeVar("T", bound=AbstractAsyncContextManager[Any])
+C = TypeVar("C", bound=AbstractContextManager[Any])
+
+#: Seconds between the tries of a blocking call.
+WAIT_S = 1
 
 
 async def open_container(
@@ -55,3 +66,36 @@ async def open_client(
     )
     await stack.enter_async_context(client)
     return client
+
+
+@contextlib.contextmanager
+def opened_in_worker(
+    settings: "ConnectionSettings", url: str, make: Callable[..., C], *, retries: int = 3, **options: Any
+) -> Iterator[C]:
+    """Open what `make` makes of an address, for blocking calls; nothing is asked yet.
+
+    Args:
+        settings: The connection whose identity is used; not used for an account on this machine.
+        url: The first argument of `make`.
+        make: A client's class, or what makes one of an address.
+        retries: Tries of a request beyond the first, a second apart.
+        options: More of azure-storage's own.
+    """
+    from azure.storage.blob import LinearRetry  # noqa: PLC0415  # Azure's libraries stay out of DAG parsing
+
+    with contextlib.ExitStack() as opened:
+        proof, through = None, None
+        if not is_loopback(url):
+            proof, through = storage_tokens(settings), proxies(settings)
+            opened.callback(proof.close)
+        client = make(
+            url,
+            credential=storage_credential(url, proof),
+            retry_policy=LinearRetry(backoff=WAIT_S, retry_total=retries, random_jitter_range=0),
+            connection_timeout=CONNECT_S,
+            read_timeout=READ_S,
+            logger=HTTP_LOG,
+            **({"proxies": dict(through)} if through else {}),
+            **options,
+        )
+        yield opened.enter_context(client)

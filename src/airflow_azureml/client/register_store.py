@@ -1,25 +1,18 @@
 """Where the registers of models are kept: documents in the workspace's blob store, changed by compare-and-set."""
 
+import contextlib
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from airflow_azureml.client.credentials import proxies
-from airflow_azureml.client.storage import (
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
-    service_error,
-    storage_credential,
-    storage_tokens,
-)
+from airflow_azureml.client.opened import opened_in_worker
+from airflow_azureml.client.storage import service_error
 from airflow_azureml.core.documents import Document, check_ids
-from airflow_azureml.core.workspace import is_loopback
 
 if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
     from airflow_azureml.core.workspace import ConnectionSettings
 
-#: Tries of a request beyond the first, and seconds between them.
-_RETRIES, _WAIT_S = 3, 1
 #: Why a conditional write was not done. Source: "Status and error codes", REST API of Blob Storage.
 _NOT_DONE = frozenset({"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet", "BlobNotFound"})
 
@@ -52,30 +45,27 @@ class BlobShelf:
     """
 
     def __init__(self, settings: "ConnectionSettings", container: str, *, folder: str) -> None:
-        from azure.storage.blob import ContainerClient, LinearRetry  # noqa: PLC0415  # not when a DAG is parsed
-
         self.url = f"{container}/{folder}"
         self._folder = folder
-        self._proof = None if is_loopback(container) else storage_tokens(settings)
-        through = None if self._proof is None else proxies(settings)
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        self._client = ContainerClient.from_container_url(
-            container,
-            credential=storage_credential(container, self._proof),
-            retry_policy=LinearRetry(backoff=_WAIT_S, retry_total=_RETRIES, random_jitter_range=0),
-            connection_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            logger=HTTP_LOG,
-            **more,
-        )
+        self._opening = settings, container
+        self._opened = contextlib.ExitStack()
+        self._client: ContainerClient | None = None
 
     def __enter__(self) -> Self:
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415  # not when a DAG is parsed
+
+        make = ContainerClient.from_container_url
+        self._client = self._opened.enter_context(opened_in_worker(*self._opening, make))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
-        if self._proof is not None:
-            self._proof.close()
+        self._opened.close()
+
+    @property
+    def _container(self) -> "ContainerClient":
+        if self._client is None:
+            raise AssertionError("use it with `with`")
+        return self._client
 
     def read(self, name: str) -> Document | None:
         """Read a document; None when there is none.
@@ -88,7 +78,7 @@ class BlobShelf:
 
         check_ids([name])
         try:
-            stream = self._client.get_blob_client(f"{self._folder}{name}").download_blob(max_concurrency=1)
+            stream = self._container.get_blob_client(f"{self._folder}{name}").download_blob(max_concurrency=1)
             text, seen = stream.readall().decode("utf-8", "replace"), stream.properties
         except AzureError as error:
             failure = service_error(f"Read {self.url}{name}", error)
@@ -112,7 +102,7 @@ class BlobShelf:
         if over:
             condition = {"overwrite": True, "etag": over, "match_condition": MatchConditions.IfNotModified}
         try:
-            told = self._client.get_blob_client(f"{self._folder}{name}").upload_blob(text.encode(), **condition)
+            told = self._container.get_blob_client(f"{self._folder}{name}").upload_blob(text.encode(), **condition)
         except AzureError as error:
             failure = service_error(f"Write {self.url}{name}", error)
             if failure.code not in _NOT_DONE:

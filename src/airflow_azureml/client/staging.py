@@ -4,26 +4,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
 from attrs import field, frozen
 
-from airflow_azureml.client.credentials import proxies
-from airflow_azureml.client.opened import open_client
+from airflow_azureml.client.opened import open_client, opened_in_worker
 from airflow_azureml.client.sdk import emulator_in_reach
 from airflow_azureml.client.storage import (
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
     service_error,
-    storage_credential,
-    storage_tokens,
 )
 from airflow_azureml.core.arrivals import Arrival, StorageUrl
 from airflow_azureml.core.files import FAULT_OF_FORMAT, HEAD_BYTES
 from airflow_azureml.core.staging import DATA, DELETED, MANIFEST, SUPERSEDED, file_name, manifest
-from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
@@ -268,30 +261,16 @@ def write_once(settings: "ConnectionSettings", url: str, content: bytes) -> bool
         UnavailableError: Storage does not answer; trying again is safe.
     """
     from azure.core.exceptions import AzureError, ResourceExistsError  # noqa: PLC0415  # not for DAG parsing
-    from azure.storage.blob import BlobClient, LinearRetry  # noqa: PLC0415  # as above
+    from azure.storage.blob import BlobClient  # noqa: PLC0415  # as above
 
-    with emulator_in_reach(settings):
-        proof = None if is_loopback(url) else storage_tokens(settings)
-        through = None if proof is None else proxies(settings)
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        try:
-            with BlobClient.from_blob_url(
-                url,
-                credential=storage_credential(url, proof),
-                retry_policy=LinearRetry(backoff=_WAIT_S, retry_total=_RETRIES, random_jitter_range=0),
-                connection_timeout=CONNECT_S,
-                read_timeout=READ_S,
-                logger=HTTP_LOG,
-                **more,
-            ) as client:
-                client.upload_blob(content, overwrite=False)
-        except ResourceExistsError:
-            return False
-        except AzureError as error:
-            raise service_error(f"Write blob {url}", error) from error
-        finally:
-            if proof is not None:
-                proof.close()
+    opened = opened_in_worker(settings, url, BlobClient.from_blob_url, retries=_RETRIES)
+    try:
+        with emulator_in_reach(settings), opened as client:
+            client.upload_blob(content, overwrite=False)
+    except ResourceExistsError:
+        return False
+    except AzureError as error:
+        raise service_error(f"Write blob {url}", error) from error
     return True
 
 

@@ -36,7 +36,7 @@ CONNECT_S, READ_S, CALL_S = 5, 10, 20
 #: Tries of a call that changes something, and the longest wait before the second. Seconds.
 TRIES, FIRST_WAIT_S = 3, 0.5
 #: A blob is looked at by a worker, whose task can be retried: worst case 32 s.
-_BLOB_RETRIES, _BLOB_WAIT_S = 2, 1
+_BLOB_RETRIES = 2
 #: Statuses after which the same call may succeed. 409 is a queue or container that is still being deleted.
 _PASSING = frozenset({408, 409, 429, 500, 502, 503, 504})
 #: Answers that mean: this delivery of the message is not ours any more.
@@ -251,38 +251,27 @@ def look_at_blob(settings: "ConnectionSettings", url: str, *, head_bytes: int = 
         UnavailableError: Storage does not answer; trying again later may work.
     """
     from azure.core.exceptions import AzureError  # noqa: PLC0415  # as above
-    from azure.storage.blob import BlobClient, LinearRetry  # noqa: PLC0415  # as above
+    from azure.storage.blob import BlobClient  # noqa: PLC0415  # as above
 
-    from airflow_azureml.client.credentials import proxies  # noqa: PLC0415  # as above
+    from airflow_azureml.client.opened import opened_in_worker  # noqa: PLC0415  # that module imports this one
 
     place = StorageUrl.parse(url)
     container, _, path = place.path.partition("/")
     if not path:
         raise ConfigError(f"{url!r} names no blob")
-    proof = None if is_loopback(url) else storage_tokens(settings)
-    # Not by `from_blob_url`: that takes the slash from the end of a name.
-    client = BlobClient(
-        place.blob_base,
-        container,
-        path,
-        credential=storage_credential(url, proof),
-        retry_policy=LinearRetry(backoff=_BLOB_WAIT_S, retry_total=_BLOB_RETRIES, random_jitter_range=0),
-        connection_timeout=CONNECT_S,
-        read_timeout=READ_S,
-        logger=HTTP_LOG,
-        **_through(None if is_loopback(url) else proxies(settings)),
-    )
+
+    def _make(base: str, **options: Any) -> BlobClient:
+        # Not by `from_blob_url`: that takes the slash from the end of a name.
+        return BlobClient(base, container, path, **options)
+
     try:
-        with client:
+        with opened_in_worker(settings, place.blob_base, _make, retries=_BLOB_RETRIES) as client:
             return _head(client, head_bytes)
     except AzureError as error:
         failure = service_error(f"Look at blob {url}", error)
         if failure.status == _NOT_FOUND:
             return None
         raise failure from error
-    finally:
-        if proof is not None:
-            proof.close()
 
 
 def _head(client: "BlobClient", head_bytes: int) -> BlobHead:

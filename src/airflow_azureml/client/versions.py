@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from airflow_azureml.client.credentials import proxies
+from airflow_azureml.client.opened import opened_in_worker
 from airflow_azureml.client.sdk import emulator_in_reach
 from airflow_azureml.client.storage import (
-    CONNECT_S,
-    HTTP_LOG,
-    READ_S,
     service_error,
-    storage_credential,
-    storage_tokens,
 )
 from airflow_azureml.core.arrivals import StorageUrl
-from airflow_azureml.core.workspace import is_loopback
 from airflow_azureml.errors import ConfigError, NotReadyError, ServiceError
 
 if TYPE_CHECKING:
@@ -32,11 +26,9 @@ if TYPE_CHECKING:
 CHUNK = 4 << 20
 #: What a download leaves free on the disk. Bytes.
 SPARE = 256 << 20
-#: Tries of a request beyond the first, and seconds between them.
-_RETRIES, _WAIT_S = 3, 1
 #: Statuses with which a blob that is gone, or has another version, is told.
 _NOT_FOUND, _NO_SUCH_VERSION = 404, (404, 412)
-TYPE_OF_ENDING = {".html": "text/html; charset=utf-8", ".json": "application/json"}
+TYPE_OF_ENDING = {".html": "text/html; charset=utf-8", ".json": "application/json", ".svg": "image/svg+xml"}
 
 
 class GoneError(ConfigError):
@@ -73,29 +65,13 @@ def opened_container(settings: "ConnectionSettings", base: str, name: str) -> It
     Raises:
         ConfigError: The address is none of Azure Storage.
     """
-    from azure.storage.blob import ContainerClient, LinearRetry  # noqa: PLC0415  # not for DAG parsing
+    from azure.storage.blob import ContainerClient  # noqa: PLC0415  # not for DAG parsing
 
-    with contextlib.ExitStack() as opened:
-        opened.enter_context(emulator_in_reach(settings))
-        proof = None if is_loopback(base) else storage_tokens(settings)
-        if proof is not None:
-            opened.callback(proof.close)
-        through = None if proof is None else proxies(settings)
-        more: dict[str, Any] = {"proxies": dict(through)} if through else {}
-        yield opened.enter_context(
-            ContainerClient(
-                base,
-                name,
-                credential=storage_credential(base, proof),
-                retry_policy=LinearRetry(backoff=_WAIT_S, retry_total=_RETRIES, random_jitter_range=0),
-                connection_timeout=CONNECT_S,
-                read_timeout=READ_S,
-                max_single_get_size=CHUNK,
-                max_chunk_get_size=CHUNK,
-                logger=HTTP_LOG,
-                **more,
-            )
-        )
+    def _make(base: str, **options: Any) -> ContainerClient:
+        return ContainerClient(base, name, max_single_get_size=CHUNK, max_chunk_get_size=CHUNK, **options)
+
+    with emulator_in_reach(settings), opened_in_worker(settings, base, _make) as container:
+        yield container
 
 
 def version_now(settings: "ConnectionSettings", url: str) -> Head:

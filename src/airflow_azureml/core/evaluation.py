@@ -244,7 +244,9 @@ def shown(value: Any) -> str:
         case int() if not isinstance(value, bool) and abs(value) >= 10**_TOLD:
             return "a number of many digits"
         case str() | int() | float() | bool() | None:
-            text = json.dumps(value, ensure_ascii=False)
+            written = json.dumps(value, ensure_ascii=False)
+            # JSON leaves some characters as they are that end a line, or turn the direction of text.
+            text = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in written)
             return text if len(text) <= _TOLD else f"{text[: _TOLD - 1]}…"
         case _:
             return f"a {type(value).__name__}"

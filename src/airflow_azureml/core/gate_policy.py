@@ -43,7 +43,7 @@ def parse(text: str, *, name: str) -> Policy:
     if len(text) > LONGEST:
         raise ConfigError(f"{name} has {len(text)} characters; a policy has {LONGEST} at most.")
     marked = Marked.parse(text, name=name)
-    value = _joined(marked.value)
+    value = marked.value
     wrong = _faults(value)
     ordered = sorted(wrong, key=lambda one: (marked.where(one.path, key=one.is_key), one.path == (), one.message))
     _refuse(name, [marked.told(one.path, f"{one.message}.", key=one.is_key) for one in ordered])
@@ -65,19 +65,6 @@ def schema() -> dict[str, Any]:
     """Give the policy's JSON Schema, as it is published."""
     found: dict[str, Any] = json.loads(resources.files("airflow_azureml").joinpath(SCHEMA_FILE).read_text("utf-8"))
     return found
-
-
-def _joined(value: Any) -> Any:
-    """Join the halves in which JSON escapes a character beyond the first 65,536, and YAML leaves apart."""
-    match value:
-        case str():
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        case list():
-            return [_joined(each) for each in value]
-        case dict():
-            return {name: _joined(each) for name, each in value.items()}
-        case _:
-            return value
 
 
 def _refuse(name: str, told: list[str]) -> None:

@@ -171,7 +171,8 @@ class _Reading:
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
         if event.style is not None:
-            return text
+            # JSON escapes a character beyond the first 65,536 in two halves, and YAML leaves them apart.
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         try:
             return _resolved(text)
         except ValueError as error:

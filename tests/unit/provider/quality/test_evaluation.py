@@ -60,6 +60,12 @@ def test_a_metric_that_is_no_number_spoils_itself_alone() -> None:
     assert found_.figure("f1") == "has no f1 (it has huge, nan, rmse)"
 
 
+def test_what_is_shown_of_a_name_stays_in_its_line() -> None:
+    strange = Evaluation.from_wire(document(slices={"a\nb\x85c\u2028d\u202ee": 5}))
+
+    assert strange.faults == (r'Its slice "a\nb\u0085c\u2028d\u202ee" is 5, not an object.',)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
