@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -118,7 +119,8 @@ def test_nothing_waits_longer_than_it_may_and_what_is_not_taken_is_counted(
             assert 0 < seconds <= batching.linger.total_seconds()
             assert max(ages) + timedelta(seconds=seconds) <= batching.linger or max(ages) < timedelta(0)
             assert all(each.turn == 1 for each in waiting)
-            assert len(waiting) < batching.blobs
+            limits = Counter(min(each.at_most or batching.blobs, batching.blobs) for each in waiting)
+            assert all(count < limit for limit, count in limits.items())
         case Take(packs=packs, left=left):
             taken = sum(len(one.members) for one in packs)
             assert len(packs) <= batching.batches
