@@ -132,7 +132,8 @@ def lookup(measured: Measured, metric: str, whose: str) -> float | str:
 
 def told(*given: float | Fraction) -> tuple[str, ...]:
     """Write numbers with six digits, or with as many as it takes to tell them apart."""
-    numbers = [rounded(number) if isinstance(number, Fraction) else number for number in given]
+    # A sum with 0 has no sign of its own.
+    numbers = [0.0 + (rounded(number) if isinstance(number, Fraction) else number) for number in given]
     for digits in range(_DIGITS, _MOST_DIGITS):
         texts = tuple(f"{number:.{digits}g}" for number in numbers)
         if len(set(texts)) == len(set(numbers)):

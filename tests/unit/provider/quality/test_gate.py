@@ -268,6 +268,7 @@ def test_the_upper_end_of_an_interval_decides(rule: dict[str, Any], high: float,
 
     assert (finding.passed, finding.low, finding.high) == (passed, high - 2, high)
     assert ("the rows do not show it" in finding.reason) is not passed
+    assert "-0:" not in finding.reason
 
 
 @pytest.mark.parametrize(
