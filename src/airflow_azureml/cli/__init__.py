@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from airflow.cli.cli_config import GroupCommand
 
-from airflow_azureml.cli import dead_letters, ledger, migration
+from airflow_azureml.cli import dead_letters, ledger, migration, models
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import CLICommand
@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 __all__ = ["get_cli_commands"]
 
 #: One row for each command.
-COMMANDS: "tuple[CLICommand, ...]" = (migration.COMMAND, dead_letters.COMMAND, ledger.COMMAND)
+COMMANDS: "tuple[CLICommand, ...]" = (
+    migration.COMMAND,
+    dead_letters.COMMAND,
+    ledger.COMMAND,
+    models.COMMAND,
+)
 
 
 def get_cli_commands() -> "list[CLICommand]":
