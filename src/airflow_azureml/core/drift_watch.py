@@ -157,9 +157,9 @@ def settle(
             a retraining was last asked for, and which request is still to be emitted, empty for none.
     """
     asked, took_over, pending = watch.asked, False, ""
-    if asked is not None and asked.owner != owner:
+    if asked is not None:
         of_owner = life(asked.owner)
-        took_over = of_owner is Life.OVER
+        took_over = of_owner is Life.OVER and asked.owner != owner
         if of_owner is not Life.EMITTED:
             pending = f"the one that window {asked.window} asked for is about to begin"
     if took_over:

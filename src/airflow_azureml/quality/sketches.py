@@ -52,7 +52,9 @@ class Sketch:
 
     @classmethod
     def of(cls, numbers: np.ndarray, *, most: int = BUCKETS) -> Self:
-        """Count finite numbers."""
+        """Count finite numbers; of none there is one sketch, whatever the limit."""
+        if not len(numbers):
+            return cls()
         # Adding 0 makes one zero of both.
         bits = (numbers.astype(np.float64) + 0.0).view(np.int64)
         keys, counts = np.unique(np.where(bits < 0, bits ^ _FLIP, bits), return_counts=True)

@@ -277,9 +277,9 @@ class MortalOperator(AzureMLScoreBatchOperator):
 
 
 class ImpatientClaim(AzureMLClaimBatchesOperator):
-    """Waits for no job that may come yet."""
+    """Waits for no job that may come yet; Azurite tells times in whole seconds, which may lie ahead."""
 
-    grace_s = 0.0
+    grace_s = -5.0
 
 
 class MortalClaim(AzureMLClaimBatchesOperator):
