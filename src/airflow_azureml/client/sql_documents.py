@@ -67,13 +67,13 @@ class SqlDocuments:
         import sqlalchemy as sa  # noqa: PLC0415  # an extra, and not when a DAG is parsed
 
         lite = self._url.get_backend_name() == "sqlite"
-        waits = {"timeout": CONNECT_S} if lite else {"connect_timeout": CONNECT_S}
+        wait = "timeout" if lite else "connect_timeout"
         self._engine = sa.create_engine(
             self._url,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
             pool_pre_ping=True,
-            connect_args=waits,
+            connect_args={} if wait in self._url.query else {wait: CONNECT_S},  # the address's own goes before
         )
         self._table = sa.Table(
             TABLE,
