@@ -45,7 +45,8 @@ class Pace:
             that, which is its queue's lock duration.
         again_s: Wait before a message whose events were not stored is delivered again; an asset that failed on it comes
             back within two seconds, and must be there, or the others' success would delete the message.
-        poll_s: Wait after the queue was empty.
+        soon_s: Wait after less than a page came; doubled whenever the queue is empty after that.
+        poll_s: Longest wait after the queue was empty.
         longest_wait_s: Most to wait after a failure.
         most_deliveries: Deliveries after which a message is put aside: whoever receives it seems to die of it.
         pages_at_once: Most pages, of up to 32 messages, that wait for being stored. Airflow says two seconds after it
@@ -57,6 +58,7 @@ class Pace:
     start_delay_s: float = 3.0
     visibility_s: int = 60
     again_s: int = 15
+    soon_s: float = 0.1
     poll_s: float = 1.0
     longest_wait_s: float = 60.0
     most_deliveries: int = 5
@@ -172,6 +174,7 @@ class QueueProducer(SharedStreamProducer):
 
     async def _receive(self, lane: int) -> None:
         """Receive for ever; all receivers but the first rest while the queue is empty or does not answer."""
+        wait_s = self._pace.poll_s
         while True:
             if lane:
                 await self._busy.wait()
@@ -195,10 +198,11 @@ class QueueProducer(SharedStreamProducer):
             if page is not None:
                 self._pages[page.number] = page
                 self._received.put_nowait(page)
-                continue
-            self._room.release()
+            else:
+                self._room.release()
             if not more and not lane:
-                await asyncio.sleep(self._pace.poll_s)
+                wait_s = min(self._pace.poll_s, self._pace.soon_s if page is not None else 2 * wait_s)
+                await asyncio.sleep(wait_s)
 
     async def _page(self, lane: int) -> tuple[Page | None, bool]:
         """Receive once; returns what is to be handed on, if anything, and whether there is likely more."""
