@@ -92,7 +92,7 @@ class Airflow:
         self._client = self._new_client()
 
     def _new_client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.url, timeout=BUSY_S + 30, trust_env=False)
 
     def _child(self, part: str) -> Child:
         command = part

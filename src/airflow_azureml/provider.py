@@ -4,6 +4,7 @@ from typing import Any
 
 from airflow_azureml import __version__
 
+NAME = "Azure Machine Learning"
 DOCS = "https://learn.microsoft.com/azure/machine-learning/"
 
 
@@ -13,7 +14,6 @@ def _text(label: str, description: str, **more: Any) -> dict[str, Any]:
 
 def get_provider_info() -> dict[str, Any]:
     """Describe the provider to Airflow: it is read at every start, so it imports nothing."""
-    name = "Azure Machine Learning"
     modules = {
         "operators": [
             f"airflow_azureml.operators.{module}"
@@ -31,27 +31,12 @@ def get_provider_info() -> dict[str, Any]:
     }
     return {
         "package-name": "airflow-provider-azureml",
-        "name": name,
+        "name": NAME,
         "description": "Run published Azure Machine Learning pipelines from Airflow.",
         "versions": [__version__],
-        "integrations": [{"integration-name": name, "external-doc-url": DOCS, "tags": ["azure"]}],
-        **{kind: [{"integration-name": name, "python-modules": each}] for kind, each in modules.items()},
-        "connection-types": [
-            {
-                "connection-type": "azureml",
-                "hook-class-name": "airflow_azureml.hooks.azureml.AzureMLHook",
-                "hook-name": name,
-                "ui-field-behaviour": {
-                    "hidden-fields": ["host", "port", "schema"],
-                    "relabeling": {"login": "Client ID", "password": "Client Secret or Certificate"},
-                    "placeholders": {
-                        "login": "application id of the service principal",
-                        "password": "the secret, or certificate and private key as PEM text",
-                    },
-                },
-                "conn-fields": CONNECTION_FIELDS,
-            }
-        ],
+        "integrations": [{"integration-name": NAME, "external-doc-url": DOCS, "tags": ["azure"]}],
+        **{kind: [{"integration-name": NAME, "python-modules": each}] for kind, each in modules.items()},
+        "connection-types": [CONNECTION_TYPE],
         "queues": [
             "airflow_azureml.messaging.StorageQueueProvider",
             "airflow_azureml.messaging.ServiceBusProvider",
@@ -116,4 +101,18 @@ CONNECTION_FIELDS: dict[str, Any] = {
         "Proxy",
         "The address of a proxy, without user and password; leave it empty for what the worker's environment says.",
     ),
+}
+CONNECTION_TYPE: dict[str, Any] = {
+    "connection-type": "azureml",
+    "hook-class-name": "airflow_azureml.hooks.azureml.AzureMLHook",
+    "hook-name": NAME,
+    "ui-field-behaviour": {
+        "hidden-fields": ["host", "port", "schema"],
+        "relabeling": {"login": "Client ID", "password": "Client Secret or Certificate"},
+        "placeholders": {
+            "login": "application id of the service principal",
+            "password": "the secret, or certificate and private key as PEM text",
+        },
+    },
+    "conn-fields": CONNECTION_FIELDS,
 }

@@ -14,6 +14,7 @@ import httpx
 from airflow_azureml.client.azureml import Client
 from airflow_azureml.client.models import Registrar, open_registrar
 from airflow_azureml.client.register_store import Shelf
+from airflow_azureml.client.sdk import environment
 from airflow_azureml.core.documents import Document
 from airflow_azureml.core.models import Registration
 from airflow_azureml.core.workspace import ConnectionSettings
@@ -175,13 +176,5 @@ def mortal_registrar(settings: ConnectionSettings, life: Life) -> Iterator[Regis
 def in_reach(emulator: Emulator) -> Iterator[None]:
     """Let all threads of this process reach the emulator's blobs, for as long as the block lasts."""
     wanted = {name: value for name, value in emulator.env.items() if name not in os.environ or name.isupper()}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with environment(wanted):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

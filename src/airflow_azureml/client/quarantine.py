@@ -23,7 +23,7 @@ _CONFLICT, _PRECONDITION = 409, 412
 
 
 def put_away(
-    settings: "ConnectionSettings", source: str, etag: str, cell: Cell, written: Mapping[str, bytes]
+    settings: "ConnectionSettings", source: str, etag: str, *, cell: Cell, written: Mapping[str, bytes]
 ) -> dict[str, str]:
     """Copy a version into its cell, and write what is said of it beside; again changes nothing but what is said.
 

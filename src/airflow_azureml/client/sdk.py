@@ -178,6 +178,13 @@ def emulator_in_reach(settings: ConnectionSettings) -> Iterator[None]:
         raise UnavailableError(
             f"Ask the emulator at {urlsplit(url).netloc} how to reach it", message=str(error)
         ) from error
+    with environment(wanted):
+        yield
+
+
+@contextlib.contextmanager
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Change the process's environment for as long as the block lasts."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

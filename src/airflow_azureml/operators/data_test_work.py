@@ -104,7 +104,7 @@ def put_away(settings: ConnectionSettings, found: Found) -> DataResult:
     if cell is None:
         raise AssertionError("a plan that quarantines has a cell")
     written = {cell.report: found.page, cell.verdict: found.verdict}
-    quarantine.put_away(settings, plan.subject.url, plan.subject.etag, cell, written)
+    quarantine.put_away(settings, plan.subject.url, plan.subject.etag, cell=cell, written=written)
     return evolve(found.result, quarantine=plan.kept_at)
 
 

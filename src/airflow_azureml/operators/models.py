@@ -13,7 +13,6 @@ from airflow_azureml.core.model_card import card
 from airflow_azureml.core.models import Kind, Registration, check_verdict, expected_champion
 from airflow_azureml.core.register_results import JobOutput, RegisterResult, is_told
 from airflow_azureml.core.triage import may_pass
-from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import AzureMLError, ConfigError, ProtocolError, RefusedError
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.hooks.instance import this_instance
@@ -200,7 +199,7 @@ class AzureMLRegisterModelOperator(BaseOperator):
             verdict = self._verdict(made.job)
             expected = self._expected(verdict)
             with open_registrar(settings, folder=self.register) as registrar:
-                registration = self._registration(context, settings, registrar, made, verdict)
+                registration = self._registration(context, registrar, made, verdict)
                 told = self._register(registrar, registration, made, expected)
         except AzureMLError as error:
             raise _for_airflow(error) from error
@@ -231,7 +230,6 @@ class AzureMLRegisterModelOperator(BaseOperator):
     def _registration(
         self,
         context: "Context",
-        settings: ConnectionSettings,
         registrar: "Registrar",
         made: JobOutput,
         verdict: Verdict | None,
@@ -243,7 +241,7 @@ class AzureMLRegisterModelOperator(BaseOperator):
             pipeline=made.pipeline,
             data=[DataVersion.parse(each) for each in _listed(self.data)],
             evaluation=folder,
-            evaluated=self._evaluated(settings, registrar, folder),
+            evaluated=self._evaluated(registrar, folder),
             verdict=verdict,
             verdict_uri=self.verdict_uri or _told_by(self.verdict),
             metrics=made.metrics,
@@ -299,13 +297,13 @@ class AzureMLRegisterModelOperator(BaseOperator):
             )
         return expected_champion(verdict)
 
-    def _evaluated(self, settings: ConnectionSettings, registrar: "Registrar", folder: str) -> Evaluation:
+    def _evaluated(self, registrar: "Registrar", folder: str) -> Evaluation:
         """Read the evaluation, for the lineage; one that cannot be read is told of, and leaves it without."""
         from airflow_azureml.client.small_files import read_small  # noqa: PLC0415  # not when a DAG is parsed
 
         if not folder:
             return Evaluation()
-        uri = f"{folder.rstrip('/')}/evaluation.json"
+        uri, settings = f"{folder.rstrip('/')}/evaluation.json", registrar.settings
         try:
             address = outputs.blob_url(settings.workspace, uri, domain=settings.addresses.storage)
             content = read_small(settings, registrar.client.run(address), most_bytes=MOST_BYTES)

@@ -169,6 +169,7 @@ def train_evaluate_register(  # noqa: PLR0913  # a group's options are its face,
     shared = {**TASK_OPTIONS, **(task_options or {}), "conn_id": conn_id}
     with TaskGroup(group_id) as group:
         holder = {**shared, "model": model, "group": group.group_id}
+        tasks = _Tasks(model=model, names=names, shared=shared)
         take = AzureMLTakeModelOperator(task_id="take", on_busy=on_busy, **holder)
         tested = _tested(take, data, shared)
         train = AzureMLPipelineOperator(
@@ -179,44 +180,77 @@ def train_evaluate_register(  # noqa: PLR0913  # a group's options are its face,
             **{**shared, **(train_options or {})},
         )
         (tested or take) >> train
-        champion = AzureMLChampionOperator(task_id="champion", model=model, **shared)
+        gate = tasks.gate(train, tasks.champion(train, evaluation_pipeline), policy)
+        told = {"asset": asset, "registry": registry, **(register_options or {})}
+        outcome = tasks.outcome(gate, tasks.register(train, gate, tested, told), tested)
+        outcome >> AzureMLGiveBackModelOperator(task_id="give_back", **holder).as_teardown(setups=take)
+    return group
+
+
+@frozen(kw_only=True)
+class _Tasks:
+    """Makes the tasks that decide about a model that was trained."""
+
+    model: str
+    names: Outputs
+    shared: Mapping[str, Any]
+
+    def champion(self, train: BaseOperator, pipeline: AnyPipeline | None) -> BaseOperator:
+        """Look who is to be beaten; measure it on the new test data, where there is a pipeline for that."""
+        champion = AzureMLChampionOperator(task_id="champion", model=self.model, **self.shared)
         train >> champion
-        against = _measured_anew(train, champion, evaluation_pipeline, names, shared)
-        gate = AzureMLGateOperator(
+        if pipeline is None:
+            return champion
+        return AzureMLReevaluateOperator(
+            task_id="reevaluate",
+            pipeline=pipeline,
+            champion=champion.output,
+            challenger=train.output,
+            challenger_outputs={self.names.test_data: self.names.test_data},
+            model_input=self.names.model,
+            evaluation_output=self.names.evaluation,
+            **self.shared,
+        )
+
+    def gate(self, train: BaseOperator, champion: BaseOperator, policy: Any) -> BaseOperator:
+        """Decide."""
+        return AzureMLGateOperator(
             task_id="gate",
             policy=policy,
             challenger=train.output,
-            champion=against.output,
-            evaluation_output=names.evaluation,
+            champion=champion.output,
+            evaluation_output=self.names.evaluation,
             accepted="register",
             rejected="outcome",
-            **shared,
+            **self.shared,
         )
+
+    def register(self, train: BaseOperator, gate: BaseOperator, tested: Any, told: Mapping[str, Any]) -> BaseOperator:
+        """Register what the gate let pass."""
         register = AzureMLRegisterModelOperator(
             task_id="register",
-            model=model,
+            model=self.model,
             result=train.output,
-            output_name=names.model,
+            output_name=self.names.model,
             verdict=gate.output,
             verdict_uri=f"{{{{ (ti.xcom_pull(task_ids={gate.task_id!r}) or {{}}).get('verdict_uri', '') }}}}",
             data=tested.output if tested is not None else (),
-            asset=asset,
-            registry=registry,
-            **{**shared, **(register_options or {})},
+            **{**self.shared, **told},
         )
         gate >> register
-        outcome = AzureMLRetrainingOutcomeOperator(
+        return register
+
+    def outcome(self, gate: BaseOperator, register: BaseOperator, tested: Any) -> BaseOperator:
+        """Tell what came of it."""
+        return AzureMLRetrainingOutcomeOperator(
             task_id="outcome",
-            model=model,
+            model=self.model,
             tested=tested.task_id if tested is not None else "",
             verdict=gate.output,
             registered=register.output,
             trigger_rule="none_failed",
-            **{name: value for name, value in shared.items() if name != "conn_id"},
+            **{name: value for name, value in self.shared.items() if name != "conn_id"},
         )
-        give_back = AzureMLGiveBackModelOperator(task_id="give_back", **holder)
-        outcome >> give_back.as_teardown(setups=take)
-    return group
 
 
 def _tested(take: BaseOperator, data: TrainingData | None, shared: Mapping[str, Any]) -> Any:
@@ -236,25 +270,3 @@ def _tested(take: BaseOperator, data: TrainingData | None, shared: Mapping[str, 
     ).expand(data=partitions.output)
     take >> partitions
     return tested
-
-
-def _measured_anew(
-    train: BaseOperator,
-    champion: BaseOperator,
-    pipeline: AnyPipeline | None,
-    names: Outputs,
-    shared: Mapping[str, Any],
-) -> BaseOperator:
-    """Make the task that measures the champion on the new test data, where there is a pipeline for it."""
-    if pipeline is None:
-        return champion
-    return AzureMLReevaluateOperator(
-        task_id="reevaluate",
-        pipeline=pipeline,
-        champion=champion.output,
-        challenger=train.output,
-        challenger_outputs={names.test_data: names.test_data},
-        model_input=names.model,
-        evaluation_output=names.evaluation,
-        **shared,
-    )

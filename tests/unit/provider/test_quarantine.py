@@ -66,7 +66,9 @@ def test_a_version_is_copied_with_its_report_beside_it_and_stays_where_it_was(wo
     url, etag = world.put(path, b"x,y\n1,2\n")
     cell = world.cell(url, etag)
 
-    addresses = quarantine.put_away(world.settings, url, etag, cell, {cell.report: b"<p>", cell.verdict: b"{}"})
+    addresses = quarantine.put_away(
+        world.settings, url, etag, cell=cell, written={cell.report: b"<p>", cell.verdict: b"{}"}
+    )
 
     assert world.kept() == {cell.copy: b"x,y\n1,2\n", cell.report: b"<p>", cell.verdict: b"{}"}
     assert versions.version_now(world.settings, url).etag == etag
@@ -78,7 +80,7 @@ def test_a_blob_that_is_named_as_azure_names_it_is_copied_through_the_emulator(w
     url = f"https://{ACCOUNT}.blob.core.windows.net/{world.incoming.container_name}/a.csv"
     cell = world.cell(url, etag)
 
-    quarantine.put_away(world.settings, url, etag, cell, {})
+    quarantine.put_away(world.settings, url, etag, cell=cell, written={})
 
     assert world.kept() == {cell.copy: b"x,y\n"}
 
@@ -90,7 +92,7 @@ def test_again_changes_nothing_and_finishes_what_a_death_between_copy_and_report
     before = versions.version_now(world.settings, cell.address(cell.copy))
 
     for _ in range(2):
-        quarantine.put_away(world.settings, url, etag, cell, {cell.report: b"<p>"})
+        quarantine.put_away(world.settings, url, etag, cell=cell, written={cell.report: b"<p>"})
 
     assert versions.version_now(world.settings, cell.address(cell.copy)) == before
     assert set(world.kept()) == {cell.copy, cell.report}
@@ -101,7 +103,7 @@ def test_a_version_that_was_replaced_is_not_mistaken_for_the_new_one(world: Worl
     world.put("a.csv", b"new")
 
     with pytest.raises(ReplacedError, match=f"Copy version {etag} of .*a.csv into quarantine"):
-        quarantine.put_away(world.settings, url, etag, world.cell(url, etag), {"report.html": b"<p>"})
+        quarantine.put_away(world.settings, url, etag, cell=world.cell(url, etag), written={"report.html": b"<p>"})
 
     assert world.kept() == {}
 
@@ -112,7 +114,7 @@ def test_what_was_copied_before_the_blob_was_replaced_counts(world: World) -> No
     quarantine.copy(world.settings, url, etag, cell)
     world.put("a.csv", b"new")
 
-    quarantine.put_away(world.settings, url, etag, cell, {cell.report: b"<p>"})
+    quarantine.put_away(world.settings, url, etag, cell=cell, written={cell.report: b"<p>"})
 
     assert world.kept() == {cell.copy: b"old", cell.report: b"<p>"}
 
