@@ -26,6 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 #: How long a part waits for another that writes to Airflow's SQLite file; five seconds, its own, are little for a busy
 #: machine, and a scheduler ends when they are over.
 BUSY_S = 60
+#: The same for the API server. Airflow 3.3.2 writes its audit log in the thread of its event loop; when another of
+#: its requests holds the lock just then, neither goes on before this is over, and the first is answered by a 500.
+BUSY_API_S = 5
+#: For how long a request that found the file locked is sent again; nothing of it was stored.
+ASK_AGAIN_S = 120
+_LOCKED = "Database error"
 #: Airflow's settings for a small machine, without the addresses; see its configuration reference.
 _AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -76,7 +82,7 @@ class Airflow:
             **_AIRFLOW_SETTINGS,
             "AIRFLOW_HOME": str(self.folder),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags.resolve()),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": db or f"sqlite:///{self.folder}/airflow.db?timeout={BUSY_S}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": db or self._sqlite(BUSY_S),
             "AIRFLOW__API__PORT": str(api),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
@@ -94,9 +100,14 @@ class Airflow:
     def _new_client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=BUSY_S + 30, trust_env=False)
 
+    def _sqlite(self, busy_s: int) -> str:
+        return f"sqlite:///{self.folder}/airflow.db?timeout={busy_s}"
+
     def _child(self, part: str) -> Child:
         command = part
         environment: Mapping[str, str] = self.environment
+        if part == "api-server" and not self.db:
+            environment = ChainMap({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._sqlite(BUSY_API_S)}, self.environment)
         if part not in self.PARTS:
             (port,) = free_ports(1)
             command = "triggerer"
@@ -208,7 +219,11 @@ class Airflow:
         if "authorization" not in self._client.headers:
             token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
             self._client.headers["authorization"] = f"Bearer {token}"
+        give_up = time.monotonic() + ASK_AGAIN_S
         answer = self._client.request(method, path, json=body, params=params)
+        while not self.db and answer.is_server_error and _LOCKED in answer.text and time.monotonic() < give_up:
+            time.sleep(0.2)
+            answer = self._client.request(method, path, json=body, params=params)
         if answer.is_error:
             said = f"{method} {path}: {answer.status_code} {answer.text[:1000]}"
             raise httpx.HTTPStatusError(said, request=answer.request, response=answer)
@@ -229,8 +244,7 @@ class Airflow:
             try:
                 self.call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
             except httpx.HTTPStatusError as error:
-                # A database of SQLite that somebody else writes to just then makes Airflow 3.3.2 answer 500.
-                if error.response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.INTERNAL_SERVER_ERROR):
+                if error.response.status_code == httpx.codes.NOT_FOUND:
                     return False
                 raise
             return True

@@ -112,8 +112,10 @@ class Kills:
             "authentication": "emulator",
             "endpoint": self.emulator.http,
         }
-        self._ask(
-            "POST", "connections", {"connection_id": CONNECTION, "conn_type": "azureml", "extra": json.dumps(extra)}
+        self.airflow.call(
+            "POST",
+            "/api/v2/connections",
+            {"connection_id": CONNECTION, "conn_type": "azureml", "extra": json.dumps(extra)},
         )
         shutil.copy(HERE / "kill_dags.py", dags_folder / "kill_dags.py")
 
@@ -127,20 +129,6 @@ class Kills:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    def _ask(self, method: str, path: str, body: object) -> None:
-        """Ask Airflow until it takes it: its SQLite has room for one writer, and may be locked just then."""
-
-        def _is_taken() -> bool:
-            try:
-                self.airflow.call(method, f"/api/v2/{path}", body)
-            except httpx.HTTPStatusError as error:
-                if "Database error" not in str(error):
-                    raise
-                return False
-            return True
-
-        assert wait_until(_is_taken, deadline_s=30), f"{method} {path}: the database is locked"
-
     def _is_known(self, dag: str) -> bool:
         try:
             self.airflow.get(f"/api/v2/dags/{dag}")
@@ -153,14 +141,14 @@ class Kills:
     # what people do
 
     def mark(self, run: Run, state: str) -> None:
-        self._ask("PATCH", f"dags/{run[0]}/dagRuns/{run[1]}/taskInstances/run", {"new_state": state})
+        self.airflow.call("PATCH", f"/api/v2/dags/{run[0]}/dagRuns/{run[1]}/taskInstances/run", {"new_state": state})
 
     def clear(self, run: Run) -> None:
         body = {"dry_run": False, "dag_run_id": run[1], "task_ids": ["run"], "only_failed": False}
-        self._ask("POST", f"dags/{run[0]}/clearTaskInstances", body)
+        self.airflow.call("POST", f"/api/v2/dags/{run[0]}/clearTaskInstances", body)
 
     def fail_run(self, run: Run) -> None:
-        self._ask("PATCH", f"dags/{run[0]}/dagRuns/{run[1]}", {"state": "failed"})
+        self.airflow.call("PATCH", f"/api/v2/dags/{run[0]}/dagRuns/{run[1]}", {"state": "failed"})
 
     def end_worker(self, run: Run) -> None:
         os.kill(self.small.task(run)["pid"], signal.SIGTERM)
@@ -178,7 +166,7 @@ class Kills:
             dag = f"small_kill_{case.dag}"
             assert wait_until(lambda dag=dag: self._is_known(dag), deadline_s=120), f"Airflow knows no DAG {dag}"  # type: ignore[misc]  # mypy and defaults of lambdas
             body = {"logical_date": None, "dag_run_id": name, "conf": {"endpoint": endpoint}}
-            self._ask("POST", f"dags/{dag}/dagRuns", body)
+            self.airflow.call("POST", f"/api/v2/dags/{dag}/dagRuns", body)
             self.runs[name] = (dag, name)
             if number % SLOTS == 0 and case.when == "deferred":
                 wait_until(lambda: not self._are_on_their_way(cases), deadline_s=60, step_s=0.5)
