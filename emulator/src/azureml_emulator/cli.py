@@ -1,19 +1,22 @@
-"""The command line: ``azureml-emulator`` serves, ``env`` prints how to reach it, ``publish`` publishes as v1 did."""
+"""The command line: ``serve``, ``up`` with an Azurite, ``env`` for who asks how to reach it, ``publish`` as v1 did."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ipaddress
 import json
 import logging
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from azureml_emulator import __version__, publishing
+from azureml_emulator import __version__, azurite, publishing
 from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, EventQueue, MLEventQueue, Settings, SettingsError
 
 _DEFAULT_STATE = Path(".azureml-emulator")
@@ -43,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _env(said)
     if said.command == "publish":
         return _publish(said)
+    if said.command == "up":
+        return _up(said)
     try:
         settings = _settings(said)
     except SettingsError as error:
@@ -50,19 +55,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _serve(settings, said.log_level)
 
 
+def settings(arguments: Sequence[str]) -> Settings:
+    """Read the options of ``serve``.
+
+    Raises:
+        SettingsError: One is wrong.
+    """
+    return _settings(_parser().parse_args(arguments))
+
+
 def _complain(error: Exception, code: int) -> int:
     sys.stderr.write(f"azureml-emulator: {error}\n")
     return code
 
 
-def _serve(settings: Settings, log_level: str) -> int:
+def _up(said: argparse.Namespace) -> int:
+    """Serve, with an Azurite unless one is named, and print the settings to copy."""
+
+    def _tell(*_: object) -> None:
+        sys.stdout.write(_ready(said.state_dir.absolute()))
+        sys.stdout.flush()
+
+    if bool(said.azurite_blob) != bool(said.azurite_queue):
+        return _complain(SettingsError("Give both --azurite-blob and --azurite-queue, or neither."), 2)
+    try:
+        if said.azurite_blob:
+            return _serve(_settings(said), said.log_level, ready=_tell)
+        with _ended_by_sigterm(), azurite.running(said.state_dir.absolute() / "azurite", named=said.azurite) as found:
+            said.azurite_blob, said.azurite_queue = found.blob, found.queue
+            return _serve(_settings(said), said.log_level, ready=_tell)
+    except SettingsError as error:
+        return _complain(error, 2)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does, so that Azurite ends with it; serving has handlers of its own."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ready(state_dir: Path) -> str:
+    """Write what a person copies into another shell."""
+    found = Addresses.read(state_dir)
+    variables = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in environment(state_dir).items())
+    return (
+        f"Ready. What happens there: {found.http}/ui\n\nIn the shell of a client:\n\n"
+        f'  eval "$(azureml-emulator env --state-dir {shlex.quote(str(state_dir))})"\n\nwhich is\n\n{variables}\n'
+        "Ctrl-C ends it; jobs, models and blobs are kept for the next time.\n"
+    )
+
+
+def _serve(settings: Settings, log_level: str, *, ready: Callable[..., None] | None = None) -> int:
     from azureml_emulator.server import run  # noqa: PLC0415  # half a second that `env` need not wait for
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("azure", "uvicorn", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        run(settings)
+        run(settings, ready=ready)
     except SettingsError as error:
         return _complain(error, 1)
     return 0
@@ -73,12 +127,42 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", parser_class=_Parser)
     serve = commands.add_parser("serve", help="serve until SIGTERM; the default")
+    _add_serving(serve)
+    _add_azurite(serve, blob="http://127.0.0.1:10000", queue="http://127.0.0.1:10001")
+    up = commands.add_parser("up", help="serve, start Azurite too, and print the settings to copy")
+    _add_serving(up)
+    _add_azurite(up, blob="", queue="")
+    up.add_argument(
+        "--azurite",
+        default="",
+        metavar="PROGRAM",
+        help="Azurite's command or its azurite.js, where neither address is given; default: azurite of the PATH",
+    )
+    env = commands.add_parser("env", help="print the settings with which unmodified clients reach the emulator")
+    _add_state(env)
+    env.add_argument("--format", default="shell", choices=["shell", "json"])
+    publish = commands.add_parser("publish", help="publish a pipeline component as SDK v1 would have; print its id")
+    _add_state(publish)
+    publishing.add_options(publish)
+    return parser
+
+
+def _add_azurite(parser: argparse.ArgumentParser, *, blob: str, queue: str) -> None:
+    for name, default in (("blob", blob), ("queue", queue)):
+        said = f"default {default}" if default else "default: that of the Azurite that is started"
+        parser.add_argument(f"--azurite-{name}", default=default, metavar="URL", help=said)
+
+
+def _add_serving(serve: argparse.ArgumentParser) -> None:
     _add_state(serve)
     for name, what in _PORTS.items():
         serve.add_argument(f"--{name}-port", type=int, default=0, metavar="N", help=f"{what}; 0 (default): a free one")
     serve.add_argument("--host", default="127.0.0.1", help="address to bind; default %(default)s: this machine only")
-    serve.add_argument("--azurite-blob", default="http://127.0.0.1:10000", metavar="URL", help="default %(default)s")
-    serve.add_argument("--azurite-queue", default="http://127.0.0.1:10001", metavar="URL", help="default %(default)s")
+    serve.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="needed for any other --host: whoever reaches the ports can run commands as you",
+    )
     serve.add_argument(
         "--workspace",
         action="append",
@@ -110,13 +194,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--location", default="westeurope", metavar="X", help="the region; default %(default)s")
     serve.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
-    env = commands.add_parser("env", help="print the settings with which unmodified clients reach the emulator")
-    _add_state(env)
-    env.add_argument("--format", default="shell", choices=["shell", "json"])
-    publish = commands.add_parser("publish", help="publish a pipeline component as SDK v1 would have; print its id")
-    _add_state(publish)
-    publishing.add_options(publish)
-    return parser
 
 
 def _add_limits(serve: argparse.ArgumentParser) -> None:
@@ -162,6 +239,11 @@ def _settings(said: argparse.Namespace) -> Settings:
         if url.scheme != "http" or not url.hostname or url.path.strip("/"):
             name = option.replace("_", "-")
             raise SettingsError(f"--{name} {getattr(said, option)!r} is no http://HOST:PORT.")
+    if not said.allow_remote and not _is_loopback(said.host):
+        raise SettingsError(
+            f"--host {said.host} can be reached from other machines, and whoever reaches it can run commands as you;"
+            " add --allow-remote if that is what you want."
+        )
     if not said.python.exists():
         raise SettingsError(f"--python {said.python} does not exist.")
     if not re.fullmatch(r"[a-z0-9]+", said.location):
@@ -182,6 +264,13 @@ def _settings(said: argparse.Namespace) -> Settings:
         ml_event_queues=tuple(MLEventQueue.parse(text) for text in said.ml_event_queue),
         control=said.control,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def environment(state_dir: Path) -> dict[str, str]:

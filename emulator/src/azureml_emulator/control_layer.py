@@ -165,6 +165,9 @@ class ControlLayer:
         elif fault.apply_then_drop:
             await self._app(scope, receive, _silence)
             await self._connections.drop(scope, receive)
+        elif fault.truncate_bytes is not None:
+            await self._app(scope, receive, _Truncating(fault.truncate_bytes, send))
+            await self._connections.drop(scope, receive)
         elif fault.status_word:
             await self._app(scope, receive, _Rewriting(fault.status_word, send))
         else:
@@ -242,6 +245,22 @@ def _storage_refusal(fault: Fault, scope: Scope) -> Response:
     if client_id := Headers(scope=scope).get("x-ms-client-request-id"):
         answer.headers["x-ms-client-request-id"] = client_id
     return answer
+
+
+class _Truncating:
+    """Sends an answer's head as it is, and the first bytes of its body; it never says that this is all."""
+
+    def __init__(self, most: int, send: Send) -> None:
+        self._left = most
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        """Take one part of the answer."""
+        if message["type"] == "http.response.body":
+            body = message.get("body", b"")[: self._left]
+            self._left -= len(body)
+            message = {"type": "http.response.body", "body": body, "more_body": True}
+        await self._send(message)
 
 
 class _Rewriting:

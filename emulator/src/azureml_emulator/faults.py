@@ -27,6 +27,7 @@ Json = dict[str, Any]
 KINDS = (
     "status",
     "slow_s",
+    "truncate_bytes",
     "reset",
     "apply_then_drop",
     "expired_token",
@@ -65,6 +66,7 @@ class Fault:
         every: 1 strikes each request that matches, n each nth one.
         status: Answer with this HTTP status instead of doing it; with ``headers``, and the error ``code``.
         slow_s: Wait so many real seconds, then do it.
+        truncate_bytes: Do it, and break the connection off after so many bytes of the answer's body.
         reset: Reset the connection without doing it.
         apply_then_drop: Do it, then close the connection without an answer.
         expired_token: Answer 401 as to a token that has expired.
@@ -80,6 +82,7 @@ class Fault:
     headers: Mapping[str, str] = attrs.field(factory=dict)
     code: str = ""
     slow_s: float | None = None
+    truncate_bytes: int | None = None
     reset: bool = False
     apply_then_drop: bool = False
     expired_token: bool = False
@@ -107,7 +110,8 @@ class Fault:
 
     def to_wire(self) -> Json:
         """Write it as it was read."""
-        return {name: value for name, value in attrs.asdict(self).items() if value not in (None, "", {}, False)}
+        told = attrs.asdict(self)
+        return {name: value for name, value in told.items() if value is not False and value not in (None, "", {})}
 
 
 @attrs.define(eq=False)
@@ -197,6 +201,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "headers": _headers,
     "code": text,
     "slow_s": duration,
+    "truncate_bytes": whole(0, 1 << 30),
     "status_word": text,
     **dict.fromkeys(_SWITCHES, true),
 }

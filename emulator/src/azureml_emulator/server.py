@@ -9,8 +9,9 @@ import logging
 import secrets
 import signal
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -57,14 +58,24 @@ def identity_header(state_dir: Path) -> str:
     return path.read_text()
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+#: What is told that the emulator is ready: its addresses, and what ends it, from any thread.
+Ready = Callable[[Addresses, Callable[[], None]], None]
+
+
+def run(settings: Settings, *, ready: Ready | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or, in a thread that is not the main one, until it is told to end.
+
+    Args:
+        settings: What was chosen.
+        ready: Called once everything is served.
 
     Raises:
         SettingsError: Another emulator uses the state directory, a port is taken, or Azurite does not answer.
     """
+    if settings.host not in {"127.0.0.1", "::1", "localhost"}:
+        _log.warning("Whoever reaches %s can run commands as you: jobs are commands", settings.host)
     with _only_one(settings.state_dir):
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, ready))
 
 
 @contextlib.contextmanager
@@ -165,10 +176,11 @@ async def _serving(
         await task
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, ready: Ready | None) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ():
+        loop.add_signal_handler(number, stop.set)
     sockets = _Sockets.bind(settings)
     addresses = sockets.addresses(settings)
     hosts = Hosts(settings.location, settings.account)
@@ -202,6 +214,8 @@ async def _serve(settings: Settings) -> None:
         if not stop.is_set():
             addresses.write(settings.state_dir)
             _log.info("Ready: %s (pages at %s/ui)", addresses, addresses.http)
+            if ready is not None:
+                ready(addresses, partial(loop.call_soon_threadsafe, stop.set))
             await stop.wait()
         addresses_path(settings.state_dir).unlink(missing_ok=True)
         _log.info("Stopping")
