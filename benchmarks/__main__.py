@@ -8,7 +8,19 @@ import sys
 
 from benchmarks.report import Report
 
-NAMES = ("parse", "submit", "inflight", "events", "latency", "burst", "ledger", "scan", "bootstrap", "data_tests")
+NAMES = (
+    "parse",
+    "submit",
+    "inflight",
+    "events",
+    "latency",
+    "burst",
+    "ledger",
+    "scan",
+    "bootstrap",
+    "data_tests",
+    "emulator",
+)
 
 
 def main(names: list[str]) -> int:

@@ -169,7 +169,7 @@ class _Witness:
             list(
                 pool.map(lambda body: self._stack.airflow.call("POST", "/api/v2/dags/one_by_one/dagRuns", body), bodies)
             )
-        _until(lambda: self._count("one_by_one", state="success") >= count, f"{count} runs", DEADLINE_S)
+        _until(lambda: self._ended("one_by_one") >= count, f"{count} runs", DEADLINE_S)
         return (time.monotonic() - began) / count
 
     def _all_published(self, versions: set[tuple[str, str]]) -> bool:
@@ -186,6 +186,16 @@ class _Witness:
 
     def _count(self, dag: str, **where: Any) -> int:
         return int(self._stack.airflow.get(f"/api/v2/dags/{dag}/dagRuns", limit=1, **where)["total_entries"])
+
+    def _ended(self, dag: str) -> int:
+        """Count the runs that ended well.
+
+        Raises:
+            RuntimeError: One ended badly.
+        """
+        if failed := self._count(dag, state="failed"):
+            raise RuntimeError(f"{failed} runs of {dag} failed; see {self._stack.airflow.folder}")
+        return self._count(dag, state="success")
 
     def _jobs(self) -> int:
         owners = (job["properties"]["properties"].get(OWNER_PROPERTY, "") for job in scripted.jobs(self._workspace))

@@ -27,8 +27,8 @@ from demo.processes import wait_until
 
 DAGS = ROOT / "benchmarks" / "dags" / "events"
 QUEUE = "arrivals"
-#: Messages in the queue, those included that somebody has taken: ours holds what waits for Airflow to store it, which are
-#: two to three seconds of arrivals, and what is left has to be more than a receiver takes at a time.
+#: Messages in the queue, those included that somebody has taken. Ours holds what waits for Airflow to store it, which
+#: are two to three seconds of arrivals; what is left has to be more than a receiver takes at a time.
 BACKLOG = 2000
 #: Seconds that each side is measured, after so many in which it gets going.
 WINDOW_S, WARM_S = 20.0, 5.0

@@ -184,7 +184,7 @@ def test_two_workspaces_do_not_see_each_other(chapter: dict[str, Any]) -> None:
 @of("not_emulated")
 def test_what_is_not_emulated_names_itself(chapter: dict[str, Any]) -> None:
     assert chapter["status"] == 501
-    assert f"(NotEmulated) GET {ARM_ID}/onlineEndpoints is not emulated." in chapter["text"]
+    assert f"(NotEmulated) GET {ARM_ID}/serverlessEndpoints is not emulated." in chapter["text"]
 
 
 def test_a_host_that_is_not_emulated_cannot_be_reached(story: dict[str, Any]) -> None:

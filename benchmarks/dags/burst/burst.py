@@ -32,6 +32,5 @@ with DAG("one_by_one", schedule=None, max_active_runs=100):
         pipeline=BatchEndpoint("singles"),
         inputs={"data": "{{ dag_run.conf['data'] }}"},
         outputs={"predictions": "azureml://datastores/workspaceblobstore/paths/singles/{key}/"},
-        formats={"data": "csv"},
         poll_interval=timedelta(seconds=2),
     )

@@ -1,4 +1,4 @@
-"""What a subscription has and allows, as the control interface sets it: quotas, permissions, states of computes."""
+"""What a subscription has and allows, as the control interface sets it: quotas, rights, states of computes."""
 
 from __future__ import annotations
 
@@ -165,15 +165,31 @@ def _computes(said: Any) -> Json:
     return dict(said)
 
 
+_LEVELS = ("none", "read", "write")
+
+
+def _rights(said: Any) -> Json:
+    """Read ``{subject: {"SUB/RG/NAME": "read"}}``: which rights an identity has left; ``*`` is any of either."""
+    for subject, by_workspace in _object(said, "rights").items():
+        for workspace, right in _object(by_workspace, subject).items():
+            if workspace != "*" and (len(parts := workspace.split("/")) != 3 or not all(parts)):  # noqa: PLR2004  # S/G/N
+                raise AllowanceError(f"{subject}: {workspace!r} is no SUBSCRIPTION/RESOURCE_GROUP/NAME, nor *.")
+            if right not in _LEVELS:
+                raise AllowanceError(f"{subject}: {json.dumps(right)[:80]} is no right; they are {', '.join(_LEVELS)}.")
+    return dict(said)
+
+
 #: What can be set, and how it is read.
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "quotas": _quotas,
     "permissions": _permissions,
     "computes": _computes,
+    "rights": _rights,
 }
 #: What holds where nothing was set.
 DEFAULTS: Mapping[str, Any] = {
     "quotas": {},
     "permissions": [{"actions": ["*"], "notActions": [], "dataActions": ["*"], "notDataActions": []}],
     "computes": {},
+    "rights": {},
 }

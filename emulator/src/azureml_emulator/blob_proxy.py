@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from email.utils import formatdate
-from typing import Self
-from urllib.parse import quote
+from typing import Any, Self
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 import aiohttp
@@ -22,6 +22,7 @@ from azureml_emulator.clock import CLOCK
 from azureml_emulator.events import Commit, EventPublisher, blob_of, committing_api
 from azureml_emulator.names import TENANT
 from azureml_emulator.settings import Settings
+from azureml_emulator.tokens import claims_of
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 CHUNK_BYTES = 64 * 1024
 #: How long an asynchronous copy is followed, in seconds, before its event is given up.
 COPY_PATIENCE_S = 600.0
+
+
+#: Says whether the holder of a token with these claims may ask so of a container: claims, method, container.
+May = Callable[[Mapping[str, Any], str, str], bool]
 
 
 class _ClientGoneError(Exception):
@@ -73,6 +78,12 @@ class _Call:
         default_port = ":443" if self.scheme == "https" else ":80"
         return f"{self.scheme}://{self.headers.get('host', '').removesuffix(default_port)}{self.path}"
 
+    def container(self, account: str) -> str:
+        """Name the container that is asked for; empty for none."""
+        parts = unquote(self.path).strip("/").split("/")
+        own_host = self.headers.get("host", "").lower().startswith(f"{account}.".lower())
+        return "".join(parts[:1] if own_host else parts[1:2])
+
     def signed(self, *, account: str, key: str) -> Self:
         """Sign it anew with the account's key, whatever its authorization was."""
         headers = {name: value for name, value in self.headers.items() if name != "authorization"}
@@ -90,18 +101,22 @@ class BlobProxy:
     its answer: who was told "created" can rely on the event, unless the log says that it was lost.
     """
 
-    def __init__(self, upstream_url: str, publisher: EventPublisher | None, settings: Settings) -> None:
+    def __init__(
+        self, upstream_url: str, publisher: EventPublisher | None, settings: Settings, *, may: May | None = None
+    ) -> None:
         """Stand before a service.
 
         Args:
             upstream_url: Azurite's blob or queue service, without the account, e.g. ``http://127.0.0.1:10000``.
             publisher: Who tells of committed blobs; None for a queue service.
             settings: The account and its key.
+            may: Whether the holder of a bearer token may do what it asks of a container; None for everybody may.
         """
         self._upstream = upstream_url.rstrip("/")
         self._publisher = publisher
         self._account = settings.account
         self._key = settings.account_key
+        self._may = may
         self._session: aiohttp.ClientSession | None = None
         self._copies: set[asyncio.Task[None]] = set()
 
@@ -115,6 +130,10 @@ class BlobProxy:
             why = signing.refusal(token.strip(), account=self._account, now_s=CLOCK.now_s())
             if why is not None:
                 await unauthorized(why)(scope, receive, send)
+                return
+            container = call.container(self._account)
+            if self._may is not None and not self._may(claims_of(token.strip()) or {}, call.method, container):
+                await _forbidden()(scope, receive, send)
                 return
             call = call.signed(account=self._account, key=self._key)
         started = False
@@ -270,6 +289,11 @@ def unauthorized(why: str) -> Response:
         " resource_id=https://storage.azure.com"
     )
     return answer
+
+
+def _forbidden() -> Response:
+    said = "This request is not authorized to perform this operation using this permission."
+    return storage_error(403, "AuthorizationPermissionMismatch", said)
 
 
 def _unreachable(upstream: str, error: Exception) -> Response:

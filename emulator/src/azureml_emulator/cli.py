@@ -17,7 +17,16 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from azureml_emulator import __version__, azurite, publishing
-from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, EventQueue, MLEventQueue, Settings, SettingsError
+from azureml_emulator.authority import known_clients
+from azureml_emulator.settings import (
+    DEFAULT_WORKSPACE,
+    ENVIRONMENTS,
+    Addresses,
+    EventQueue,
+    MLEventQueue,
+    Settings,
+    SettingsError,
+)
 
 _DEFAULT_STATE = Path(".azureml-emulator")
 _PORTS = {
@@ -172,6 +181,28 @@ def _add_serving(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--python", type=Path, default=Path(sys.executable), metavar="PATH", help="what jobs find as python"
     )
+    serve.add_argument(
+        "--environments",
+        default=ENVIRONMENTS[0],
+        choices=ENVIRONMENTS,
+        help="recorded: jobs run with --python, whatever their environment; build: with the pip packages of its conda"
+        " file, by uv; default %(default)s",
+    )
+    serve.add_argument(
+        "--throttle",
+        action="store_true",
+        help="limit requests as Azure Resource Manager does: 250 reads and 25 more a second, 200 writes and 10",
+    )
+    serve.add_argument(
+        "--tenant", default="", metavar="ID", help="take tokens of this tenant alone, signed here; default: any token"
+    )
+    serve.add_argument(
+        "--client",
+        action="append",
+        default=[],
+        metavar="ID=SECRET",
+        help="a service principal of the tenant; repeatable; nobody else signs in",
+    )
     _add_limits(serve)
     serve.add_argument(
         "--event-queue",
@@ -246,6 +277,10 @@ def _settings(said: argparse.Namespace) -> Settings:
         )
     if not said.python.exists():
         raise SettingsError(f"--python {said.python} does not exist.")
+    if said.tenant:
+        known_clients(said.tenant, said.client)
+    elif said.client:
+        raise SettingsError("--client needs --tenant.")
     if not re.fullmatch(r"[a-z0-9]+", said.location):
         raise SettingsError(f"--location {said.location!r} is no region; write it as Azure does, e.g. westeurope.")
     return Settings(
@@ -257,12 +292,16 @@ def _settings(said: argparse.Namespace) -> Settings:
         location=said.location,
         workspaces=tuple(said.workspace or (DEFAULT_WORKSPACE,)),
         job_python=said.python.absolute(),
+        environments=said.environments,
         max_steps=said.max_steps,
         serverless_nodes=said.serverless_nodes,
         node_start_s=said.node_start,
         event_queues=tuple(EventQueue.parse(text) for text in said.event_queue),
         ml_event_queues=tuple(MLEventQueue.parse(text) for text in said.ml_event_queue),
         control=said.control,
+        throttle=said.throttle,
+        tenant=said.tenant,
+        clients=tuple(said.client),
     )
 
 

@@ -1,6 +1,7 @@
 """The emulator's clock: the wall clock, until somebody freezes it or moves it on.
 
-What it drives: the timestamps that the emulator writes, the lifetime of tokens, scripted jobs and schedules.
+What it drives: the timestamps that the emulator writes, the lifetime of tokens, scripted jobs, schedules and
+how long an online deployment may take to become ready.
 What it does not: processes that really run, deadlines of sockets, certificates, and signatures that Azurite checks
 by its own clock.
 """

@@ -14,6 +14,7 @@ import attrs
 from azure.core.exceptions import AzureError
 
 from azureml_emulator.durations import seconds
+from azureml_emulator.environments import EnvironmentBuildError, Environments
 from azureml_emulator.joblogs import JobLog, log_name, log_path
 from azureml_emulator.layout import compute_name
 from azureml_emulator.processes import GRACE_S, LOOK_S, ProcessGroup, environment
@@ -92,6 +93,7 @@ class CommandRunner:
         self._settings = settings
         self._http = addresses.http
         self._slots = asyncio.Semaphore(settings.max_steps)
+        self._environments = Environments(store, settings)
         self.queues = NodeQueues(store, settings)
         self.grace_s = GRACE_S
 
@@ -135,7 +137,7 @@ class CommandRunner:
         paths = {name: bench.output(name, output["jobOutputType"]) for name, output in outputs.items()}
         values |= {f"outputs.{name}": str(path) for name, path in paths.items()}
         command = substitute(str(run.spec["command"]), values)
-        env = environment(run, self._settings, http=self._http, folder=bench.folder)
+        env = environment(run, await self._python(run, job_log), http=self._http, folder=bench.folder)
         env |= {f"AZURE_ML_OUTPUT_{name}": str(path) for name, path in paths.items()}
         self._change(run, status="Running", started=now())
         exit_code = await self._watch(
@@ -151,6 +153,17 @@ class CommandRunner:
                 exit_code=exit_code,
             )
         await self._keep_outputs(run, outputs, paths)
+
+    async def _python(self, run: Run, job_log: JobLog) -> Path:
+        """Find or make the Python of the run's environment; how that goes is in the log."""
+        try:
+            return await self._environments.python(
+                run.spec.get("environmentId") or run.spec.get("environment"), job_log.path
+            )
+        except EnvironmentBuildError as error:
+            raise JobError(f"Image build failed: {error}", "ImageBuildFailure") from error
+        finally:
+            await job_log.try_ship()
 
     async def _fetch_inputs(self, run: Run, bench: Bench) -> dict[str, str]:
         """Bring all inputs, and say what each placeholder of the command means.

@@ -27,6 +27,7 @@ from azureml_emulator.event_faults import EventFaults
 from azureml_emulator.fault_members import FaultError
 from azureml_emulator.faults import FaultList
 from azureml_emulator.names import WorkspaceName, guid
+from azureml_emulator.online_faults import OnlineFaults
 from azureml_emulator.routes import experiments
 from azureml_emulator.scripts import Script, ScriptError, seconds
 from azureml_emulator.settings import Settings
@@ -41,6 +42,9 @@ _CLOCK, _TOKENS, _SCRIPTS, _EVENTS = "/control/clock", "/control/tokens", "/cont
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+Faults = FaultList | EventFaults | OnlineFaults
+
+
 class Control:
     """What the control interface has set; all but faults of requests, and counts, outlives a restart.
 
@@ -53,6 +57,7 @@ class Control:
         self.store = store
         self.settings = settings
         self.faults = FaultList()
+        self.online = OnlineFaults()
         self.requests = RequestCounts()
         self.lifetime = Lifetime()
         events = (store.get(_EVENTS) or {}).get("faults", ())
@@ -61,6 +66,11 @@ class Control:
             CLOCK.restore(kept)
         if kept := store.get(_TOKENS):
             self.lifetime.seconds = int(kept["lifetime_s"])
+
+    @property
+    def fault_lists(self) -> Mapping[str, Faults]:
+        """The faults of each kind, by the path under which they are set."""
+        return {"/control/faults": self.faults, _EVENTS: self.events, "/control/online": self.online}
 
     def script(self, said: Any) -> Script:
         """Find a script by its name, or read it where it is written inline.
@@ -139,17 +149,15 @@ def application(control: Control) -> Starlette:
         _route("GET", _CLOCK, control, get_clock),
         _route("POST", _CLOCK, control, post_clock),
         _route("POST", f"{_CLOCK}/advance", control, post_advance),
-        _route("GET", "/control/faults", control, get_faults),
-        _route("PUT", "/control/faults", control, put_faults),
-        _route("DELETE", "/control/faults", control, delete_faults),
-        _route("GET", _EVENTS, control, get_events),
-        _route("PUT", _EVENTS, control, put_events),
-        _route("DELETE", _EVENTS, control, delete_events),
         _route("GET", _TOKENS, control, get_tokens),
         _route("PUT", _TOKENS, control, put_tokens),
         _route("GET", "/control/requests", control, get_requests),
         _route("DELETE", "/control/requests", control, delete_requests),
     ]
+    for path, faults in control.fault_lists.items():
+        found.append(_route("GET", path, control, partial(get_faults, faults)))
+        found.append(_route("PUT", path, control, partial(put_faults, faults)))
+        found.append(_route("DELETE", path, control, partial(delete_faults, faults)))
     for kind in allowances.READERS:
         found.append(_route("GET", allowances.path_of(kind), control, partial(get_allowance, kind)))
         found.append(_route("PUT", allowances.path_of(kind), control, partial(put_allowance, kind)))
@@ -306,44 +314,26 @@ def _kept_clock(control: Control) -> Response:
     return JSONResponse(CLOCK.shown())
 
 
-# faults, of events too; tokens, requests
+# faults of each kind; tokens, requests
 
 
-async def get_faults(control: Control, request: Request) -> Response:
-    """GET the faults, with how often each matched and struck."""
-    del request
-    return JSONResponse(control.faults.shown())
+async def get_faults(faults: Faults, control: Control, request: Request) -> Response:
+    """GET the faults of one kind, with how often each struck."""
+    del control, request
+    return JSONResponse(faults.shown())
 
 
-async def put_faults(control: Control, request: Request) -> Response:
-    """PUT the whole list of faults."""
-    control.faults.replace(await body_of(request))
-    return JSONResponse(control.faults.shown())
+async def put_faults(faults: Faults, control: Control, request: Request) -> Response:
+    """PUT the whole list of faults of one kind."""
+    del control
+    faults.replace(await body_of(request))
+    return JSONResponse(faults.shown())
 
 
-async def delete_faults(control: Control, request: Request) -> Response:
-    """DELETE all faults."""
-    del request
-    control.faults.replace([])
-    return Response(status_code=204)
-
-
-async def get_events(control: Control, request: Request) -> Response:
-    """GET the faults of events, with how often each matched and struck."""
-    del request
-    return JSONResponse(control.events.shown())
-
-
-async def put_events(control: Control, request: Request) -> Response:
-    """PUT the whole list of faults of events."""
-    control.events.replace(await body_of(request))
-    return JSONResponse(control.events.shown())
-
-
-async def delete_events(control: Control, request: Request) -> Response:
-    """DELETE all faults of events."""
-    del request
-    control.events.replace([])
+async def delete_faults(faults: Faults, control: Control, request: Request) -> Response:
+    """DELETE all faults of one kind."""
+    del control, request
+    faults.replace([])
     return Response(status_code=204)
 
 

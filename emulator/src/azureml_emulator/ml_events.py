@@ -45,6 +45,8 @@ _MODEL = re.compile(
 )
 _DEPLOYMENT = re.compile(r"(?P<workspace>.+)/batchEndpoints/(?P<endpoint>[^/]+)/deployments/[^/]+", re.IGNORECASE)
 
+_ONLINE = re.compile(r"(?P<workspace>.+)/onlineEndpoints/(?P<endpoint>[^/]+)/deployments/[^/]+", re.IGNORECASE)
+
 
 # the events
 
@@ -84,15 +86,23 @@ def of_resource(arm_id: str, body: Mapping[str, Any], *, is_new: bool, at_s: flo
         }
         return event(found["workspace"], "ModelRegistered", f"models/{name}:{version}", data=data, at_s=at_s)
     if (found := _DEPLOYMENT.fullmatch(arm_id)) and (model := (properties.get("model") or {}).get("assetId")):
-        data = {
-            "ServiceName": found["endpoint"],
-            "ServiceComputeType": "AMLCOMPUTE",
-            "ModelIds": _model_id(str(model)),
-            "ServiceTags": body.get("tags") or {},
-            "ServiceProperties": properties.get("properties") or {},
-        }
-        return event(found["workspace"], "ModelDeployed", f"endpoints/{found['endpoint']}", data=data, at_s=at_s)
+        return _deployed(found, body, model=model, compute="AMLCOMPUTE", at_s=at_s)
+    is_served = properties.get("provisioningState") == "Succeeded"
+    if (found := _ONLINE.fullmatch(arm_id)) and is_served and (model := properties.get("model")):
+        return _deployed(found, body, model=model, compute=str(body["kind"]).upper(), at_s=at_s)
     return None
+
+
+def _deployed(found: re.Match[str], body: Mapping[str, Any], *, model: str, compute: str, at_s: float) -> Json:
+    """Write the event of a deployment; what Azure says of the compute of an endpoint is not documented."""
+    data = {
+        "ServiceName": found["endpoint"],
+        "ServiceComputeType": compute,
+        "ModelIds": _model_id(str(model)),
+        "ServiceTags": body.get("tags") or {},
+        "ServiceProperties": body["properties"].get("properties") or {},
+    }
+    return event(found["workspace"], "ModelDeployed", f"endpoints/{found['endpoint']}", data=data, at_s=at_s)
 
 
 def _model_id(asset_id: str) -> str:

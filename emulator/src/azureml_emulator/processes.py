@@ -15,7 +15,6 @@ from pathlib import Path
 import attrs
 
 from azureml_emulator.names import WorkspaceName
-from azureml_emulator.settings import Settings
 from azureml_emulator.store import Run
 from azureml_emulator.tokens import issue
 
@@ -34,12 +33,12 @@ def tracking_uri(http: str, workspace: str) -> str:
     return f"{http}/mlflow/v2.0{workspace}"
 
 
-def environment(run: Run, settings: Settings, *, http: str, folder: Path) -> dict[str, str]:
+def environment(run: Run, python: Path, *, http: str, folder: Path) -> dict[str, str]:
     """Make the environment variables of a job.
 
     Args:
         run: The command job or step; its specification's own variables win.
-        settings: Which Python comes first on the path.
+        python: Which Python comes first on the path.
         http: The emulator's plain address.
         folder: The run's temporary folder.
     """
@@ -48,7 +47,7 @@ def environment(run: Run, settings: Settings, *, http: str, folder: Path) -> dic
     own = run.spec.get("environmentVariables") or run.spec.get("environment_variables") or {}
     return {
         **{name: os.environ[name] for name in INHERITED if name in os.environ},
-        "PATH": f"{_python_folder(settings.job_python, folder)}:{SYSTEM_PATH}",
+        "PATH": f"{_python_folder(python, folder)}:{SYSTEM_PATH}",
         "TMPDIR": str(folder / "tmp"),
         "PYTHONUNBUFFERED": "1",
         "AZUREML_RUN_ID": run.name,

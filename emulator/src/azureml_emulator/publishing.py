@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from azureml_emulator.authority import AUTHORITY
 from azureml_emulator.names import WorkspaceName
 from azureml_emulator.settings import DEFAULT_WORKSPACE, Addresses, SettingsError
 
@@ -39,6 +40,7 @@ def publish(said: argparse.Namespace) -> str:
         raise SettingsError(f"--workspace {said.workspace!r} is not SUBSCRIPTION/RESOURCE_GROUP/NAME.") from error
     url = f"{root}/emulator/published{workspace.arm_id}"
     body = {"component": said.component} | ({"name": said.name} if said.name else {})
+    AUTHORITY.adopt(Path(said.state_dir).absolute())
     pipeline = _post(f"{url}/Pipelines", body)["Id"]
     if not said.endpoint:
         return f"{pipeline}\n"

@@ -44,7 +44,7 @@ def deployment_properties(store: Store, name: str, sent: Mapping[str, Any]) -> J
     Raises:
         WireError: 404 for a model or code that is not there, 400 for what is missing or out of its bounds.
     """
-    model = _model(store, (sent.get("model") or {}).get("assetId"))
+    model = _model(store, asset_id(sent.get("model")))
     code = sent.get("codeConfiguration")
     is_mlflow = model["properties"].get("modelType") == "mlflow_model"
     if code:
@@ -96,12 +96,17 @@ def _word(sent: Mapping[str, Any], member: str, known: Mapping[str, str], defaul
     return known[said.lower()]
 
 
-def _model(store: Store, asset_id: str | None) -> Json:
-    if not asset_id:
+def asset_id(reference: object) -> str | None:
+    """Read the id of a reference, ``{"referenceType": "Id", "assetId": …}``; None where it names none."""
+    return reference.get("assetId") if isinstance(reference, dict) else None
+
+
+def _model(store: Store, named: str | None) -> Json:
+    if not named:
         raise bad_request("The deployment's model has no assetId.")
-    found = store.get(asset_id.removeprefix("azureml:"))
+    found = store.get(named.removeprefix("azureml:"))
     if found is None:
-        raise not_found("ModelNotFound", f"Model {asset_id} not found.")
+        raise not_found("ModelNotFound", f"Model {named} not found.")
     return found
 
 

@@ -21,20 +21,26 @@ import attrs
 import uvicorn
 from starlette.types import ASGIApp
 
+from azureml_emulator import rights
+from azureml_emulator.authority import AUTHORITY
 from azureml_emulator.blob_proxy import BlobProxy
 from azureml_emulator.connect_proxy import ConnectProxy
 from azureml_emulator.control import Control
 from azureml_emulator.control_layer import Connections, RouteNames, guard, guard_storage
+from azureml_emulator.data_collection import DataCollection
 from azureml_emulator.events import EventPublisher
 from azureml_emulator.files import write_whole
 from azureml_emulator.ml_events import MLEvents
 from azureml_emulator.names import Hosts, Plane, WorkspaceName
+from azureml_emulator.online_front import ROUTES, OnlineFront
+from azureml_emulator.online_metrics import RequestMetrics
 from azureml_emulator.routes import schedules, workspaces
 from azureml_emulator.routes.application import application, login_application
 from azureml_emulator.routes.calls import Services
 from azureml_emulator.routes.front import FrontDoor
 from azureml_emulator.runner import Runner
 from azureml_emulator.scheduler import Scheduler
+from azureml_emulator.serving import Deployments
 from azureml_emulator.settings import Addresses, Settings, SettingsError, addresses_path
 from azureml_emulator.storage import Storage
 from azureml_emulator.store import Store
@@ -47,6 +53,8 @@ _log = logging.getLogger(__name__)
 AZURITE_PATIENCE_S = 30.0
 _GRACE_S = 2
 _BACKLOG = 1024
+#: Longer than clients keep a connection that nobody uses: one that the server closes first may break a request off.
+_KEEP_ALIVE_S = 75
 
 
 def identity_header(state_dir: Path) -> str:
@@ -75,6 +83,8 @@ def run(settings: Settings, *, ready: Ready | None = None) -> None:
     if settings.host not in {"127.0.0.1", "::1", "localhost"}:
         _log.warning("Whoever reaches %s can run commands as you: jobs are commands", settings.host)
     with _only_one(settings.state_dir):
+        if settings.tenant:
+            AUTHORITY.govern(settings.tenant, settings.clients, state_dir=settings.state_dir)
         asyncio.run(_serve(settings, ready))
 
 
@@ -159,6 +169,7 @@ async def _serving(
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=files.leaf if files else None,
         ssl_keyfile=files.key if files else None,
@@ -196,7 +207,8 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
         stack.push_async_callback(publisher.close)
         if not stop.is_set():
             await publisher.create_queues()
-        blob = BlobProxy(settings.azurite_blob, publisher, settings)
+        may = partial(rights.may_use, store) if control else None
+        blob = BlobProxy(settings.azurite_blob, publisher, settings, may=may)
         queue = BlobProxy(settings.azurite_queue, None, settings)
         for proxy, bound, plane in ((blob, sockets.blob, Plane.BLOB), (queue, sockets.queue, Plane.QUEUE)):
             stack.push_async_callback(proxy.close)
@@ -206,7 +218,8 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
         told.start()
         stack.push_async_callback(told.close)
         services = await _services(store, control, stack, settings=settings, addresses=addresses)
-        http, tls = _control_plane(services, {Plane.BLOB: blob, Plane.QUEUE: queue}, hosts, connections)
+        online = _online(services, stack)
+        http, tls = _control_plane(services, online, {Plane.BLOB: blob, Plane.QUEUE: queue}, hosts, connections)
         await stack.enter_async_context(_serving(http, sockets.http, connections))
         await stack.enter_async_context(_serving(tls, sockets.tls, connections, files=files))
         await _proxy(sockets, hosts, stack)
@@ -221,8 +234,26 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
         _log.info("Stopping")
 
 
-def _control_plane(
-    services: Services, storage: Mapping[Plane, ASGIApp], hosts: Hosts, connections: Connections
+def _online(services: Services, stack: contextlib.AsyncExitStack) -> OnlineFront | None:
+    """Make what answers requests for scores."""
+    metrics, deployments = services.request_metrics, services.deployments
+    if metrics is None or deployments is None:
+        return None
+    collection = DataCollection(services.store, services.storage)
+    stack.push_async_callback(collection.close)
+    controlled = services.control is not None
+    front = OnlineFront(services.store, deployments, metrics=metrics, collection=collection, controlled=controlled)
+    stack.push_async_callback(front.close)
+    deployments.pending = front.pending
+    return front
+
+
+def _control_plane(  # each is another destination
+    services: Services,
+    online: OnlineFront | None,
+    storage: Mapping[Plane, ASGIApp],
+    hosts: Hosts,
+    connections: Connections,
 ) -> tuple[ASGIApp, ASGIApp]:
     """Make what the plain http port and the TLS port serve."""
     control, settings = services.control, services.settings
@@ -230,9 +261,14 @@ def _control_plane(
     main = application(services, identity_header=identity_header(settings.state_dir), lifetime=lifetime)
     login = login_application(lifetime)
     front = FrontDoor(
-        main, login=login, storage=storage, hosts=hosts, store=services.store, addresses=services.addresses
+        main,
+        login=login,
+        storage=storage,
+        hosts=hosts,
+        services=services,
+        online=online,
     )
-    names = RouteNames([*main.routes, *login.routes], hosts)
+    names = RouteNames([*main.routes, *login.routes, *ROUTES], hosts)
     return guard(front, control, connections=connections, names=names)
 
 
@@ -250,8 +286,20 @@ async def _services(
     runner = Runner(store, storage, settings, addresses)
     if lost := runner.recover():
         _log.warning("%d runs were live when the emulator stopped; they are Failed now", lost)
+    metrics = RequestMetrics(store)
+    stack.callback(metrics.close)
+    deployments = Deployments(store, storage, settings, http=addresses.http, faults=control.online if control else None)
+    deployments.recover()
+    stack.push_async_callback(deployments.close)
     services = Services(
-        store=store, settings=settings, addresses=addresses, runner=runner, storage=storage, control=control
+        store=store,
+        settings=settings,
+        addresses=addresses,
+        runner=runner,
+        storage=storage,
+        control=control,
+        deployments=deployments,
+        request_metrics=metrics,
     )
     scheduler = Scheduler(store, partial(schedules.begin, services))
     services = attrs.evolve(services, scheduler=scheduler)

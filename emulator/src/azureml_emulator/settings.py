@@ -13,6 +13,8 @@ import attrs
 #: The account and key that Azurite and every storage emulator before it use; public, and good for nothing else.
 DEV_ACCOUNT = "devstoreaccount1"
 DEV_ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+#: The ways in which environments are made; the first is the default.
+ENVIRONMENTS = RECORDED, BUILD = ("recorded", "build")
 #: How long a node of a cluster may take to start at most, in seconds.
 LONGEST_NODE_START_S = 600.0
 DEFAULT_WORKSPACE = "00000000-0000-0000-0000-000000000001/local/local"
@@ -124,12 +126,16 @@ class Settings:
     location: str = "westeurope"
     workspaces: tuple[str, ...] = attrs.field(default=(DEFAULT_WORKSPACE,), validator=_workspaces)
     job_python: Path = attrs.field(factory=lambda: Path(sys.executable))
+    environments: str = ENVIRONMENTS[0]
     max_steps: int = attrs.field(factory=_cores, validator=_at_least_one)
     serverless_nodes: int = attrs.field(factory=_cores, validator=_at_least_one)
     node_start_s: float = attrs.field(default=0.2, validator=_some_seconds)
     event_queues: tuple[EventQueue, ...] = ()
     ml_event_queues: tuple[MLEventQueue, ...] = ()
     control: bool = False
+    throttle: bool = False
+    tenant: str = ""
+    clients: tuple[str, ...] = attrs.field(default=(), repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -10,10 +10,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
 
+from azureml_emulator.authority import AUTHORITY
 from azureml_emulator.tokens import claims_of
 
 #: The headers of the string to sign after the verb, in their order.
@@ -87,10 +89,16 @@ def refusal(token: str, *, account: str, now_s: float) -> str | None:
     claims = claims_of(token)
     if claims is None:
         return "The token is not a JWT."
+    if not AUTHORITY.takes(token):
+        return "Signature validation failed."
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     if not _is_for(account, (str(one) for one in audiences)):
         return f"Audience validation failed. Audience did not match: {audience}."
+    return _untimely(claims, now_s)
+
+
+def _untimely(claims: Mapping[str, Any], now_s: float) -> str | None:
     times = {name: claims.get(name) for name in ("nbf", "exp")}
     for name, value in times.items():
         if value is not None and not isinstance(value, int | float):

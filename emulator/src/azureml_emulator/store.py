@@ -199,6 +199,16 @@ class Store:
             )
             return self._seen(text, *row[1:])
 
+    def delete_run(self, workspace: str, name: str) -> None:
+        """Forget a run, and its steps, with their metrics and parameters."""
+        key, names = _key(workspace), [name]
+        with self._transaction() as db:
+            for one in names:  # it grows with the steps of each
+                query = "SELECT name FROM runs WHERE workspace_key = ? AND parent = ?"
+                names += [step for (step,) in db.execute(query, (key, one))]
+                for table, column in (("runs", "name"), ("metrics", "run"), ("params", "run")):
+                    db.execute(f"DELETE FROM {table} WHERE workspace_key = ? AND {column} = ?", (key, one))  # noqa: S608  # constants only
+
     def runs(
         self,
         workspace: str | None = None,

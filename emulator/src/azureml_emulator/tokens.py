@@ -1,15 +1,13 @@
 """Tokens as Azure hands them out and looks at them.
 
-Nothing here is a secret kept from anyone: the claims are checked (audience, expiry), the signature is not. What the
-emulator protects itself with is that it listens on the loopback address only.
+The claims are checked (audience, expiry); the signature only by a strict authority, see `azureml_emulator.authority`.
+What the emulator protects itself with is that it listens on the loopback address only.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import json
 import secrets
 from datetime import UTC, datetime
@@ -21,13 +19,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from azureml_emulator.authority import AUTHORITY
 from azureml_emulator.clock import CLOCK
 from azureml_emulator.errors import unauthorized
 from azureml_emulator.names import TENANT, guid
 
 LOGIN = "login.microsoftonline.com"
 LIFETIME_S = 24 * 60 * 60
-_KEY = secrets.token_bytes(32)
 
 #: Whose tokens each plane takes, without a trailing slash.
 ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
@@ -39,7 +37,7 @@ def issue(audience: str, *, subject: str = "azureml-emulator", lifetime_s: int =
     at = int(CLOCK.now_s())
     claims = {
         "aud": audience,
-        "iss": f"https://sts.windows.net/{TENANT}/",
+        "iss": f"https://sts.windows.net/{AUTHORITY.tenant}/",
         "iat": at,
         "nbf": at - 60,
         "exp": at + lifetime_s,
@@ -47,12 +45,11 @@ def issue(audience: str, *, subject: str = "azureml-emulator", lifetime_s: int =
         "idtyp": "app",
         "oid": guid("principal", subject),
         "sub": guid("principal", subject),
-        "tid": TENANT,
+        "tid": AUTHORITY.tenant,
         "ver": "1.0",
     }
-    parts = [_encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
-    signature = hmac.new(_KEY, ".".join(parts).encode(), hashlib.sha256).digest()
-    return ".".join([*parts, _encode(signature)])
+    signed = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+    return f"{signed}.{AUTHORITY.sign(signed)}"
 
 
 def claims_of(token: str) -> dict[str, Any] | None:
@@ -83,9 +80,10 @@ def check(authorization: str | None, *, audiences: tuple[str, ...], demanded: bo
         return
     claims = claims_of(token)
     if claims is None:
-        if audiences:
+        if audiences or AUTHORITY.is_strict:
             raise unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
         return
+    _check_signer(token, claims)
     expiry, at = float(claims.get("exp", 0)), CLOCK.now_s()
     if expiry < at:
         said, current = (datetime.fromtimestamp(moment, UTC).strftime("%m/%d/%Y %H:%M:%S") for moment in (expiry, at))
@@ -101,6 +99,20 @@ def check(authorization: str | None, *, audiences: tuple[str, ...], demanded: bo
             f"The access token has been obtained for wrong audience or resource '{audience}'. "
             f"It should exactly match with one of the allowed audiences {allowed}.",
         )
+
+
+def _check_signer(token: str, claims: dict[str, Any]) -> None:
+    if not AUTHORITY.is_strict:
+        return
+    theirs, ours = str(claims.get("iss", "")), f"https://sts.windows.net/{AUTHORITY.tenant}/"
+    if theirs != ours:
+        raise unauthorized(
+            "InvalidAuthenticationTokenTenant",
+            f"The access token is from the wrong issuer '{theirs}'. It must match the tenant '{ours}' associated with"
+            " this subscription. Please use the authority (URL) of that tenant to get the token.",
+        )
+    if not AUTHORITY.takes(token):
+        raise unauthorized("InvalidAuthenticationToken", "The access token is invalid: its signature is not.")
 
 
 @attrs.define
@@ -189,6 +201,10 @@ async def _openid_configuration(request: Request) -> Response:
 async def _token(request: Request, lifetime_s: int) -> Response:
     form = dict(parse_qsl((await request.body()).decode()))
     grant, scope, client = (form.get(name, "") for name in ("grant_type", "scope", "client_id"))
+    tenant = request.path_params["tenant"]
+    if AUTHORITY.is_strict and tenant != AUTHORITY.tenant:
+        message = f"AADSTS90002: Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID."
+        return _oauth_error("invalid_request", message)
     if grant != "client_credentials":
         return _oauth_error(
             "unsupported_grant_type", f"AADSTS70003: The emulator grants client_credentials, not {grant!r}."
@@ -198,6 +214,8 @@ async def _token(request: Request, lifetime_s: int) -> Response:
     if not (form.get("client_secret") or form.get("client_assertion")):
         message = "AADSTS7000218: The request body must contain 'client_assertion' or 'client_secret'."
         return _oauth_error("invalid_client", message, status=401)
+    if AUTHORITY.is_strict and (refused := _sign_in(client, form.get("client_secret", ""))) is not None:
+        return refused
     audience = scope.split()[0].removesuffix("/.default")
     answer = {
         "token_type": "Bearer",
@@ -206,6 +224,18 @@ async def _token(request: Request, lifetime_s: int) -> Response:
         "access_token": issue(audience, subject=client, lifetime_s=lifetime_s),
     }
     return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+def _sign_in(client: str, secret: str) -> Response | None:
+    """Refuse a service principal that is not known, or has another secret."""
+    known = AUTHORITY.clients.get(client)
+    if known is None:
+        message = f"AADSTS700016: Application with identifier '{client}' was not found in the directory."
+        return _oauth_error("unauthorized_client", message)
+    if not secrets.compare_digest(known.encode(), secret.encode()):
+        message = f"AADSTS7000215: Invalid client secret provided for app '{client}'."
+        return _oauth_error("invalid_client", message, status=401)
+    return None
 
 
 def _oauth_error(code: str, message: str, *, status: int = 400) -> Response:

@@ -390,7 +390,7 @@ def other_workspace() -> Any:
 
 @chapter
 def not_emulated() -> Any:
-    return error_of(lambda: list(ml.online_endpoints.list()))
+    return error_of(lambda: list(ml.serverless_endpoints.list()))
 
 
 @chapter

@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import attrs
 import pytest
 
 from azureml_emulator.processes import environment
@@ -205,9 +204,8 @@ async def test_python_is_the_one_for_jobs_where_its_folder_has_none_of_that_name
     lonely.write_text("#!/bin/sh\necho it was me\n")
     lonely.chmod(0o755)
     run = Run(workspace=world.workspace, name="r", kind="Command", spec={})
-    settings = attrs.evolve(world.settings, job_python=lonely)
 
-    found = environment(run, settings, http="http://127.0.0.1:1", folder=tmp_path / "bench")
+    found = environment(run, lonely, http="http://127.0.0.1:1", folder=tmp_path / "bench")
 
     shim = Path(found["PATH"].split(":")[0]) / "python"
     assert shim.parent != lonely.parent

@@ -1,4 +1,4 @@
-"""The pages: which runs and models they show, and how to find one."""
+"""The pages: which runs, models and online endpoints they show, and how to find one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from azureml_emulator.names import WorkspaceName
-from azureml_emulator.pages import models, views
+from azureml_emulator.pages import models, online, views
 from azureml_emulator.runner import Runner
+from azureml_emulator.serving import Deployments
 from azureml_emulator.store import Run, Store
 
 #: A page of the list shows this many jobs.
@@ -33,8 +34,14 @@ def job_page_path(workspace: str, name: str) -> str:
     return f"/ui/jobs/{quote(where.name, safe='')}/{quote(name, safe='')}?{exact}"
 
 
-def routes(store: Store, runner: Runner) -> list[Route]:
-    """Make the pages' routes; they only read."""
+def routes(store: Store, runner: Runner, deployments: Deployments | None = None) -> list[Route]:
+    """Make the pages' routes; they only read.
+
+    Args:
+        store: What there is.
+        runner: Who has the logs of jobs.
+        deployments: Who runs the processes of online endpoints; None where nobody does.
+    """
     environment = Environment(
         loader=PackageLoader("azureml_emulator.pages"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -71,6 +78,7 @@ def routes(store: Store, runner: Runner) -> list[Route]:
         Route("/ui", jobs),
         Route("/ui/jobs/{workspace}/{run}", job),
         *_model_routes(store, page),
+        *_endpoint_routes(online.Sight(store, *_seen(deployments)), page),
     ]
 
 
@@ -87,6 +95,37 @@ def _model_routes(store: Store, page: Callable[..., Response]) -> list[Route]:
         return page("model.html", model=found, job_path_of=job_page_path, refresh_s=0)
 
     return [Route("/ui/models", all_models), Route("/ui/model", model)]
+
+
+def _seen(deployments: Deployments | None) -> tuple[Callable[[str], int], Callable[[str, int], str]]:
+    """Say how to count a deployment's ready processes, and how to read its log."""
+    if deployments is None:
+        return lambda _: 0, lambda _, __: ""
+    return (
+        lambda arm_id: len(deployments.instances(arm_id)),
+        lambda arm_id, lines: deployments.log(arm_id).tail(lines=lines),
+    )
+
+
+def _endpoint_routes(sight: online.Sight, page: Callable[..., Response]) -> list[Route]:
+    async def endpoints(_: Request) -> Response:
+        found = sight.endpoints()
+        refresh_s = REFRESH_S if any(one.is_live for one in found) else 0
+        return page("endpoints.html", endpoints=found, path_of=_endpoint_path, refresh_s=refresh_s)
+
+    async def endpoint(request: Request) -> Response:
+        wanted = request.query_params.get("id", "")
+        found = sight.endpoint(wanted)
+        if found is None:
+            return page("missing.html", 404, what="endpoint", where="", name=wanted, refresh_s=0)
+        return page("endpoint.html", endpoint=found, refresh_s=REFRESH_S if found.is_live else 0)
+
+    return [Route("/ui/endpoints", endpoints), Route("/ui/endpoint", endpoint)]
+
+
+def _endpoint_path(arm_id: str) -> str:
+    """Give the path of an online endpoint's page."""
+    return f"/ui/endpoint?{urlencode({'id': arm_id})}"
 
 
 def _model_path(container_id: str) -> str:

@@ -17,6 +17,7 @@ from azureml_emulator.routes import (
     assets,
     batch,
     clouds,
+    compute_kinds,
     computes,
     connections,
     datastores,
@@ -27,6 +28,9 @@ from azureml_emulator.routes import (
     metrics,
     mlflow,
     mlflow_models,
+    online,
+    online_deployments,
+    online_metrics,
     operations,
     published,
     published_runs,
@@ -35,23 +39,30 @@ from azureml_emulator.routes import (
     run_queries,
     schedules,
     usages,
+    workspace_actions,
     workspaces,
 )
 from azureml_emulator.routes.calls import Services
 from azureml_emulator.routes.front import error_response
 
 _log = logging.getLogger(__name__)
-_MODULES = (
+#: What has routes.
+MODULES = (
     jobs,  # the first, for nothing is looked at more often
     workspaces,
+    workspace_actions,
     datastores,
     computes,
+    compute_kinds,
     connections,
     assets,
     batch,
     invoke,
     history,
     metrics,
+    online,
+    online_deployments,
+    online_metrics,
     mlflow,
     mlflow_models,
     artifacts,
@@ -77,8 +88,8 @@ def application(services: Services, *, identity_header: str, lifetime: tokens.Li
         lifetime: How long its tokens live.
     """
     found: list[BaseRoute] = [Route("/", _to_pages), tokens.identity_route(identity_header, lifetime)]
-    found += pages.routes(services.store, services.runner)
-    for module in _MODULES:
+    found += pages.routes(services.store, services.runner, services.deployments)
+    for module in MODULES:
         found += module.routes()
     app = _plain(found)
     app.state.services = services

@@ -81,7 +81,7 @@ async def put(call: Call) -> Response:
     properties = sent.get("properties") or {}
     owner_id = f"/endpoint-names/{call.location}/{name}"
     owner = call.store.get(owner_id)
-    if owner and owner["workspace"].lower() != workspace.arm_id.lower():
+    if owner and (owner["workspace"].lower() != workspace.arm_id.lower() or owner.get("kind") == "online"):
         raise bad_request(
             f"There is already an endpoint with the name {name} in {call.location}; choose another name.",
             "BadArgument",
@@ -204,7 +204,7 @@ def _component_deployment(call: Call, name: str, properties: Json) -> Json:
     configuration = properties.get("deploymentConfiguration") or {}
     if configuration.get("deploymentConfigurationType") != "PipelineComponent":
         raise _no_model_reference()
-    component = (configuration.get("componentId") or {}).get("assetId")
+    component = scoring.asset_id(configuration.get("componentId"))
     if not component:
         raise bad_request(f"Deployment {name} names no component (deploymentConfiguration.componentId.assetId).")
     check_component(call.store, component)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import attrs
 from starlette.requests import Request
@@ -27,9 +28,12 @@ from azureml_emulator.errors import (
 )
 from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, RegistryName, WorkspaceName
+from azureml_emulator.online_metrics import RequestMetrics
 from azureml_emulator.pages import job_page_path
+from azureml_emulator.routes.body_shapes import DEEPEST, MEMBERS, MLFLOW_MEMBERS, faults, too_deep
 from azureml_emulator.runner import Runner
 from azureml_emulator.scheduler import Scheduler
+from azureml_emulator.serving import Deployments
 from azureml_emulator.settings import Addresses, Settings
 from azureml_emulator.storage import Storage
 from azureml_emulator.store import Run, Store, now
@@ -53,6 +57,8 @@ class Services:
     Attributes:
         control: None where the control interface is off.
         scheduler: None where nobody keeps time.
+        deployments: Who runs the processes of online deployments; None where nobody does.
+        request_metrics: What was measured of requests for scores; None where nobody asks for any.
     """
 
     store: Store
@@ -62,6 +68,8 @@ class Services:
     storage: Storage
     control: Control | None = None
     scheduler: Scheduler | None = None
+    deployments: Deployments | None = None
+    request_metrics: RequestMetrics | None = None
 
 
 def _nowhere(store: Store, asked: WorkspaceName) -> WireError:
@@ -99,6 +107,14 @@ class Origin:
         if self.real:
             return f"https://{endpoint}.{self.services.settings.location}.inference.ml.azure.com/jobs"
         return f"{self.root}/inference/{workspace.subscription}/{workspace.group}/{workspace.name}/{endpoint}/jobs"
+
+    def online(self, workspace: WorkspaceName, endpoint: str) -> tuple[str, str]:
+        """An online endpoint's scoring URI, and that of its description."""
+        if self.real:
+            root = f"https://{endpoint}.{self.services.settings.location}.inference.ml.azure.com"
+        else:
+            root = f"{self.root}/online/{workspace.subscription}/{workspace.group}/{workspace.name}/{endpoint}"
+        return f"{root}/score", f"{root}/swagger.json"
 
     def studio(self, workspace: WorkspaceName, run: str) -> str:
         """The page that shows a run."""
@@ -157,7 +173,7 @@ class Call:
     @property
     def url(self) -> str:
         """The request's own URL, as a ``Location`` header repeats it."""
-        path, query = self.request.url.path, self.request.url.query
+        path, query = quote(self.request.url.path, safe="/%:@!$&'()*+,;="), self.request.url.query
         return f"{self.origin.root}{path}" + (f"?{query}" if query else "")
 
     @property
@@ -174,10 +190,17 @@ class Call:
         text = await self.request.body()
         try:
             body = json.loads(text or b"{}")
-        except ValueError as error:
+            if b"\\u" in text:
+                json.dumps(body, ensure_ascii=False).encode()  # half a character can be escaped, but not stored
+        except (ValueError, RecursionError) as error:
             raise bad_request(f"The request body is no JSON: {error}.") from error
         if not isinstance(body, dict):
             raise bad_request("The request body is no JSON object.")
+        if too_deep(body):
+            raise bad_request(f"The request body is nested more than {DEEPEST} deep.")
+        members = MLFLOW_MEMBERS if "/api/2.0/mlflow/" in self.request.url.path else MEMBERS
+        if wrong := "; ".join(faults(body, members)):
+            raise bad_request(f"The request body is wrong: {wrong:.1000}.")
         return body
 
     async def properties(self) -> Json:
@@ -275,6 +298,9 @@ class Call:
         return f"{root}{self.request.url.path}?{urlencode(query, safe='$')}"
 
 
+#: What of a path a client chooses, and what that may be. Source: azure-ai-ml's own checks of names and versions.
+_NAMED = ("name", "version", "deployment", "registry", "ws", "sub", "group")
+_NAME = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.()-]{0,254}", re.ASCII)
 Handler = Callable[[Call], Awaitable[Response]]
 
 
@@ -282,11 +308,28 @@ def route(method: str, path: str, handler: Handler) -> Route:
     """Make a route whose handler takes a `Call`; one method each, so that the others are not emulated."""
 
     async def endpoint(request: Request) -> Response:
-        return await handler(Call(request))
+        call = Call(request)
+        if method == "PUT":
+            _check_names(call)
+        return await handler(call)
 
     made = Route(path, endpoint, methods=[method])
     made.methods = {method}  # Starlette adds HEAD to GET
     return made
+
+
+def _check_names(call: Call) -> None:
+    """Refuse to make what Azure ML could not call so.
+
+    Raises:
+        WireError: 400 that says which name it is.
+    """
+    for what in _NAMED:
+        name = call.names.get(what)
+        if name is not None and not _NAME.fullmatch(name):
+            raise bad_request(
+                f"{name!r:.60} is no {what}: 1 to 255 letters, digits, '.', '_' and '-', and the first no '.' or '-'."
+            )
 
 
 def listing(items: Sequence[Json], next_link: str | None = None) -> Response:

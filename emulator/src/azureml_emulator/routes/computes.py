@@ -10,7 +10,8 @@ from azureml_emulator.durations import seconds
 from azureml_emulator.errors import Json, WireError, bad_request, not_emulated
 from azureml_emulator.layout import compute_name
 from azureml_emulator.names import PROVIDER
-from azureml_emulator.routes.calls import WORKSPACE, Call, listing, new_guid, route
+from azureml_emulator.routes import compute_kinds
+from azureml_emulator.routes.calls import WORKSPACE, Call, listing, route
 from azureml_emulator.steps import SpecificationError
 from azureml_emulator.store import now
 
@@ -75,7 +76,9 @@ def _shown(call: Call, body: Json) -> Json:
 
 
 def _with_nodes(call: Call, body: Json) -> Json:
-    """Show the nodes that there are at this moment; those that start are counted, and the compute is resizing."""
+    """Show the nodes that a cluster has at this moment; those that start are counted, and it is resizing."""
+    if body["properties"]["computeType"] != "AmlCompute":
+        return body
     nodes = call.services.runner.nodes(body["id"])
     counts = {"preparing": nodes.preparing, "running": nodes.running, "idle": nodes.idle}
     seen = {
@@ -93,20 +96,22 @@ async def get_all(call: Call) -> Response:
 
 
 async def put(call: Call) -> Response:
-    """PUT an AmlCompute: it is there at once, and says "Creating" in this one answer as Azure does."""
+    """PUT a compute: it is there at once, and says "Creating" in this one answer as Azure does."""
     workspace, name, sent = call.workspace, call.names["name"], await call.json()
     properties = sent.get("properties") or {}
     _check_scale((properties.get("properties") or {}).get("scaleSettings") or {})
-    if properties.get("computeType") != "AmlCompute":
-        raise not_emulated("PUT", call.request.url.path, f"a compute of type {properties.get('computeType')}")
+    kind = properties.get("computeType")
+    if kind not in {"AmlCompute", *compute_kinds.INNER}:
+        raise not_emulated("PUT", call.request.url.path, f"a compute of type {kind}")
     arm_id = f"{workspace.arm_id}/computes/{name}"
     before = call.store.get(arm_id)
     created = before["properties"]["createdOn"] if before else now()
-    body = _body(call, arm_id, sent, created=created)
+    make = _body if kind == "AmlCompute" else compute_kinds.body
+    body = make(call, arm_id, sent, created=created)
     call.store.put(arm_id, body)
     call.services.runner.look_at_queue(arm_id)
     answer = body | {"tags": sent.get("tags"), "properties": body["properties"] | {"provisioningState": "Creating"}}
-    return JSONResponse(answer, 200 if before else 201, _headers(call))
+    return JSONResponse(answer, 200 if before else 201, compute_kinds.headers(call))
 
 
 def _check_scale(scale: Json) -> None:
@@ -165,11 +170,4 @@ async def delete(call: Call) -> Response:
     arm_id = _found(call)["id"]
     call.store.delete(arm_id)
     call.services.runner.look_at_queue(arm_id)
-    return Response(status_code=202, headers=_headers(call))
-
-
-def _headers(call: Call) -> dict[str, str]:
-    subscription = call.workspace.subscription
-    root = f"{call.origin.root}/subscriptions/{subscription}/providers/{PROVIDER}/locations/{call.location}"
-    url = f"{root}/computeOperationsStatus/{new_guid()}?api-version={call.version}&service=new"
-    return {"Azure-AsyncOperation": url, "Retry-After": "1"}
+    return Response(status_code=202, headers=compute_kinds.headers(call))

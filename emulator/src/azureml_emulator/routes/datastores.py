@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -9,6 +11,7 @@ from azureml_emulator.errors import Json, WireError, bad_request, not_emulated, 
 from azureml_emulator.names import PROVIDER, WorkspaceName, blob_store_container, guid
 from azureml_emulator.routes.calls import WORKSPACE, Call, Services, listing, route, system_data
 
+_CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
 _TYPE = f"{PROVIDER}/workspaces/datastores"
 _ALL = f"{WORKSPACE}/datastores"
 _ONE = f"{_ALL}/{{name}}"
@@ -107,6 +110,8 @@ async def put(call: Call) -> Response:
         raise bad_request(f"The only storage account here is {here}; the datastore names {account}.")
     if not (container := sent.get("containerName")):
         raise bad_request("The datastore names no container.")
+    if not _CONTAINER.fullmatch(container):
+        raise bad_request(f"{container!r:.100} is no container's name: 3 to 63 of a-z, 0-9 and single hyphens within.")
     credentials = (sent.get("credentials") or {}).get("credentialsType", "None")
     before = call.store.get(f"{workspace.arm_id}/datastores/{name}")
     properties = {

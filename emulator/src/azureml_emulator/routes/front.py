@@ -9,21 +9,24 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from azureml_emulator import tokens
+from azureml_emulator import rights, tokens
+from azureml_emulator.authority import AUTHORITY
 from azureml_emulator.errors import WireError, not_emulated, refusal
 from azureml_emulator.names import PROVIDER, Hosts, Plane, WorkspaceName
+from azureml_emulator.online_front import OnlineFront
 from azureml_emulator.pages import job_page_path
 from azureml_emulator.routes import clouds
 from azureml_emulator.routes.batch import no_endpoint
-from azureml_emulator.routes.calls import REAL
-from azureml_emulator.settings import Addresses
-from azureml_emulator.store import Store
+from azureml_emulator.routes.calls import REAL, Services
+from azureml_emulator.throttle import Throttle
 
+_OPEN = frozenset({"/", "/msi/token", "/discovery", clouds.PATH})
 _log = logging.getLogger(__name__)
 _CANONICAL = re.compile(
     r"^(?P<before>.*?)/subscriptions/(?P<sub>[^/]+)(?:/resourcegroups/(?P<group>[^/]+))?"
@@ -35,7 +38,12 @@ _AUDIENCES = {
     Plane.DATA: (*tokens.ML_AUDIENCES, *tokens.ARM_AUDIENCES),
     Plane.SCORING: tokens.ML_AUDIENCES,
 }
-_RATES = {"GET": ("reads", "11999"), "DELETE": ("deletes", "14999")}
+#: What recorded answers say is left, for who is not throttled.
+_UNLIMITED = {"GET": ("reads", 11999), "DELETE": ("deletes", 14999)}
+_WRITES = ("writes", 1199)
+#: What the throttle says is left, in the scope of a request.
+_LEFT = "azureml.left"
+_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)/", re.IGNORECASE)
 _APP_ID = f"appId=cid-v1:{uuid.uuid4()}"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -55,8 +63,8 @@ class FrontDoor:
         login: Answers Microsoft Entra's host.
         storage: The proxies before Azurite, for the storage account's hosts.
         hosts: The names answered here.
-        store: For the owner of an endpoint's name.
-        addresses: For the pages' address.
+        services: For the owner of an endpoint's name, for rights that were taken away, and for the pages' address.
+        online: Answers requests for scores; None where there are no online endpoints.
     """
 
     def __init__(  # each is another destination
@@ -66,14 +74,17 @@ class FrontDoor:
         login: ASGIApp,
         storage: Mapping[Plane, ASGIApp],
         hosts: Hosts,
-        store: Store,
-        addresses: Addresses,
+        services: Services,
+        online: OnlineFront | None = None,
     ) -> None:
         self._app = app
         self._elsewhere = {**storage, Plane.LOGIN: login}
         self._hosts = hosts
-        self._store = store
-        self._addresses = addresses
+        self._store = services.store
+        self._addresses = services.addresses
+        self._is_controlled = services.control is not None
+        self._online = online
+        self._throttle = Throttle() if services.settings.throttle else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -85,6 +96,9 @@ class FrontDoor:
         if plane in self._elsewhere:
             await self._elsewhere[plane](scope, receive, send)
             return
+        if (scoring := self._scoring(scope, plane, host)) is not None:
+            await scoring(scope, receive, send)
+            return
         send = _with_headers(scope, headers, plane, location=self._hosts.location, send=send)
         try:
             self._admit(scope, headers, plane, host=host)
@@ -93,11 +107,25 @@ class FrontDoor:
             answer = error_response(error)
         await answer(scope, receive, send)
 
+    def _scoring(self, scope: Scope, plane: Plane | None, host: str) -> ASGIApp | None:
+        """Find what answers a request for a score, which has rules of its own; None for any other request."""
+        if self._online is None:
+            return None
+        if plane is None and _is_local(host):
+            return self._online.local(scope["path"])
+        owner = self._owner(host) if plane is Plane.SCORING else None
+        if owner is None or owner.get("kind") != "online":
+            return None
+        return self._online.at(f"{owner['workspace']}/onlineEndpoints/{owner['endpoint']}", scope["path"])
+
+    def _owner(self, host: str) -> dict[str, Any] | None:
+        return self._store.get(f"/endpoint-names/{self._hosts.location}/{host.partition('.')[0]}")
+
     def _admit(self, scope: Scope, headers: Headers, plane: Plane | None, *, host: str) -> None:
         """Check the token, and bring the path into the form that the routes know.
 
         Raises:
-            WireError: 401, 404 for an endpoint that is not there, or 421 for a host name that is not local.
+            WireError: 401, 403, 404 for an endpoint that is not there, or 421 for a host name that is not local.
         """
         scope[REAL] = plane is not None
         if plane is None:
@@ -110,17 +138,35 @@ class FrontDoor:
             demanded = scope["method"] not in _SAFE
         else:
             demanded = plane is not Plane.STUDIO and scope["path"] not in {"/discovery", clouds.PATH}
+        if AUTHORITY.is_strict:  # then looking needs a token, too, but for what a browser looks at and where to sign in
+            demanded |= plane is None and scope["path"] not in _OPEN and not scope["path"].startswith("/ui")
         audiences = _AUDIENCES.get(plane, ()) if plane else ()
         tokens.check(headers.get("authorization"), audiences=audiences, demanded=demanded)
+        if self._throttle is not None:
+            self._take(scope, headers)
         if plane is Plane.SCORING:
-            self._to_endpoint(scope, host.partition(".")[0])
+            self._to_endpoint(scope, host)
         _to_canonical(scope)
+        if self._is_controlled:
+            claims = rights.claims_of(headers.get("authorization"))
+            rights.check(self._store, claims, method=scope["method"], path=scope["path"])
 
-    def _to_endpoint(self, scope: Scope, endpoint: str) -> None:
+    def _take(self, scope: Scope, headers: Headers) -> None:
+        """Count a request to Azure Resource Manager.
+
+        Raises:
+            WireError: 429.
+        """
+        found = _SUBSCRIPTION.match(scope["path"])
+        if found is not None and self._throttle is not None:
+            who = str(rights.claims_of(headers.get("authorization")).get("appid", ""))
+            scope[_LEFT] = self._throttle.take(found[1], who, scope["method"])
+
+    def _to_endpoint(self, scope: Scope, host: str) -> None:
         """Put the workspace into the path, which Azure's scoring hosts leave out."""
-        owner = self._store.get(f"/endpoint-names/{self._hosts.location}/{endpoint}")
+        owner = self._owner(host)
         if owner is None:
-            raise no_endpoint(endpoint, self._hosts.location)
+            raise no_endpoint(host.partition(".")[0], self._hosts.location)
         name = WorkspaceName.of_arm_id(owner["workspace"])
         where = f"/inference/{name.subscription}/{name.group}/{name.name}/{owner['endpoint']}"
         scope["path"] = where + scope["path"]
@@ -194,16 +240,16 @@ def _with_headers(scope: Scope, asked: Headers, plane: Plane | None, *, location
             if plane is not None:
                 headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
             if plane is Plane.ARM or (plane is None and scope["path"].startswith("/subscriptions/")):
-                _add_gateway(headers, scope["method"], location=location)
+                _add_gateway(headers, scope.get(_LEFT) or _UNLIMITED.get(scope["method"], _WRITES), location=location)
             _log.debug("%s %s -> %s", scope["method"], scope["path"], message["status"])
         await send(message)
 
     return sending
 
 
-def _add_gateway(headers: MutableHeaders, method: str, *, location: str) -> None:
+def _add_gateway(headers: MutableHeaders, remaining: tuple[str, int], *, location: str) -> None:
     correlation = str(uuid.uuid4())
-    kind, left = _RATES.get(method, ("writes", "1199"))
+    kind, left = remaining
     headers["Cache-Control"] = "no-cache"
     headers["Pragma"] = "no-cache"
     headers["Expires"] = "-1"
@@ -211,5 +257,5 @@ def _add_gateway(headers: MutableHeaders, method: str, *, location: str) -> None
     headers["x-ms-routing-request-id"] = (
         f"{location.upper()}:{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}:{correlation}"
     )
-    headers[f"x-ms-ratelimit-remaining-subscription-{kind}"] = left
+    headers.setdefault(f"x-ms-ratelimit-remaining-subscription-{kind}", str(left))
     headers["Server-Timing"] = f'traceparent;desc="00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"'

@@ -40,6 +40,7 @@ def routes() -> list[Route]:
     return [
         route("GET", _RUN, get),
         route("GET", f"{_RUN}/details", get_details),
+        route("GET", f"{_RUN}/serviceinstances/{{node}}", get_service_instances),
         route("GET", f"{_RUN}/children", get_children),
         route("GET", _IN_EXPERIMENT, get),
         route("GET", f"{_IN_EXPERIMENT}/details", get_details),
@@ -249,6 +250,12 @@ def _log_files(call: Call, run: Run) -> Json:
     container = artifact_container(call.workspace)
     path = quote(f"ExperimentRun/dcid.{_original(run)}/{name}")
     return {name: f"{call.origin.blob(container)}/{path}?{call.services.storage.sas(container)}"}
+
+
+async def get_service_instances(call: Call) -> Response:
+    """GET what a job's node serves for people, such as a notebook; jobs serve nothing here."""
+    call.run(call.names["name"], no_run)
+    return JSONResponse({"instances": {}})
 
 
 async def get_children(call: Call) -> Response:

@@ -113,7 +113,9 @@ def check(store: Store, spec: Json, path: str) -> None:
         raise not_emulated("PUT", path, f"a job of type {kind}")
 
 
-def _check_node(store: Store, name: str, node: Json, path: str) -> None:
+def _check_node(store: Store, name: str, node: Json | None, path: str) -> None:
+    if node is None:
+        raise bad_request(f"Node {name} is null.")
     kind = node.get("type", "command")
     if kind in unrun.NODES:
         return
@@ -130,6 +132,8 @@ def check_component(store: Store, component: str | None) -> None:
     Raises:
         WireError: 404 in the words of a job's PUT.
     """
+    if component and not isinstance(component, str):
+        raise bad_request("componentId is an object, and must be an id.")
     if component and store.get(component.removeprefix("azureml:")) is None:
         raise no_component_of_node(component.removeprefix("azureml:"))
 

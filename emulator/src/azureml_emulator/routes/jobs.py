@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from azureml_emulator import control
-from azureml_emulator.errors import Json, immutable_job, no_job, not_emulated
+from azureml_emulator.errors import Json, bad_request, immutable_job, no_job, not_emulated
 from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, WorkspaceName, guid
 from azureml_emulator.plans import is_true
@@ -29,6 +29,7 @@ def routes() -> list[Route]:
         route("GET", _ALL, get_all),
         route("GET", _ONE, get),
         route("PUT", _ONE, put),
+        route("DELETE", _ONE, delete),
         route("POST", f"{_ONE}/cancel", cancel),
     ]
 
@@ -157,6 +158,21 @@ def _change(call: Call, before: Run, spec: Json) -> Response:
     return JSONResponse(job(run, call.origin))
 
 
+async def delete(call: Call) -> Response:
+    """DELETE a job that has ended, with its steps; their logs and outputs stay where they are."""
+    run = call.run(call.names["name"], no_job)
+    if not run.is_final:
+        raise bad_request(f"Job {run.name} is {run.status}; cancel it first.", "JobNotInTerminalState")
+    call.store.delete_run(run.workspace, run.name)
+    return null(202, {"Location": _result(call, f"jd:{call.workspace.guid}:{run.name}"), "Retry-After": "1"})
+
+
+def _result(call: Call, operation: str) -> str:
+    subscription = call.workspace.subscription
+    root = f"{call.origin.root}/subscriptions/{subscription}/providers/{PROVIDER}/locations/{call.location}"
+    return f"{root}/mfeOperationResults/{operation}?api-version={call.version}"
+
+
 async def cancel(call: Call) -> Response:
     """POST to cancel: 202 with where to look when there is something to cancel, an empty 200 when not."""
     workspace, name = call.workspace, call.names["name"]
@@ -167,6 +183,5 @@ async def cancel(call: Call) -> Response:
     ends = not call.request.scope.get(CANCEL_NEVER_ENDS)
     if not await call.services.runner.cancel(workspace.arm_id, name, ends=ends):
         return Response(status_code=200)
-    root = f"{call.origin.root}/subscriptions/{workspace.subscription}/providers/{PROVIDER}/locations/{call.location}"
-    url = f"{root}/mfeOperationResults/jc:{workspace.guid}:{name}?api-version={call.version}"
+    url = _result(call, f"jc:{workspace.guid}:{name}")
     return null(202, {"Location": url, "x-ms-async-operation-timeout": "PT1H", "Retry-After": "1"})

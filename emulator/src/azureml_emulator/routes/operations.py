@@ -1,10 +1,11 @@
-"""Long-running operations: here they have ended by the time somebody asks, but for cancelling a job."""
+"""Long-running operations: they have ended when somebody asks, but for cancelling a job and for online deployments."""
 
 from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from azureml_emulator import online_operations
 from azureml_emulator.errors import WireError, refusal
 from azureml_emulator.names import PROVIDER, WorkspaceName
 from azureml_emulator.routes.calls import LOCATION, Call, route
@@ -32,6 +33,12 @@ async def status(call: Call) -> Response:
         return JSONResponse(
             {"id": path.replace("OperationsStatus/", "OperationResults/"), "name": name, "status": "Succeeded", **at}
         )
+    if kind in online_operations.KINDS:
+        found = online_operations.find(call.store, name)
+        if found is None:
+            raise _unknown(name)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if "endTime" not in found else {}
+        return JSONResponse({"id": path} | found, headers=headers)
     if kind not in {"bebes", "bdbes"}:
         raise _unknown(name)
     return JSONResponse({"id": path, "name": name, "status": "Succeeded"})
@@ -46,7 +53,7 @@ async def compute_status(call: Call) -> Response:
 async def result(call: Call) -> Response:
     """GET whether a cancellation is done: 202 while the job's processes still end, then an empty 200."""
     kind, _, rest = call.names["operation"].partition(":")
-    if kind in {"bebes", "bdbes", "s"}:
+    if kind in {"bebes", "bdbes", "s", "jd", *online_operations.KINDS}:
         return Response(status_code=200)
     workspace_guid, _, job = rest.partition(":")
     workspace = _workspace(call, workspace_guid)

@@ -20,6 +20,8 @@ from azureml_emulator.store import Run
 Holds = Callable[[Run], bool]
 
 _PATH = f"/history/v1.0{WORKSPACE}/experiments/{{experiment}}/runs:query"
+#: Most runs that are asked for at once.
+_MOST = 10_000
 _PAGE = 100
 _TOKEN = re.compile(
     r"""\s*(?:(?P<bracket>[()])|(?P<word>and|or)\b|(?P<field>[A-Za-z]+)(?:/(?P<key>[^\s()]+))?\s+(?P<sign>eq|ne)\s+"""
@@ -51,7 +53,10 @@ async def query(call: Call) -> Response:
     except FilterError as error:
         raise not_emulated("POST", call.request.url.path, str(error)) from error
     found = [run for run in call.store.runs(workspace.arm_id) if run.experiment == name and holds(run)]
-    return JSONResponse(_page(call, found, size=int(sent.get("top") or _PAGE), after=sent.get("continuationToken")))
+    size = sent.get("top") or _PAGE
+    if not isinstance(size, int) or not 1 <= size <= _MOST:
+        raise bad_request(f"top is {size!r:.40}; give a whole number from 1 to {_MOST}.")
+    return JSONResponse(_page(call, found, size=size, after=sent.get("continuationToken")))
 
 
 def _page(call: Call, found: list[Run], *, size: int, after: str | None) -> Json:

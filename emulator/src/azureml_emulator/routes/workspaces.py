@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from azureml_emulator.errors import Json, bad_request
 from azureml_emulator.names import PROVIDER, TENANT, WorkspaceName, blob_store_container, guid
-from azureml_emulator.routes import datastores
+from azureml_emulator.routes import datastores, online
 from azureml_emulator.routes.calls import USER, WORKSPACE, Call, Services, listing, route
 from azureml_emulator.store import now
 
@@ -93,7 +93,7 @@ def _properties(services: Services, name: WorkspaceName, *, created: str) -> Jso
     }
 
 
-def _seen(call: Call, body: Json) -> Json:
+def seen(call: Call, body: Json) -> Json:
     """Add the addresses, which depend on how the client came."""
     name = WorkspaceName.of_arm_id(body["id"])
     properties = body["properties"] | {
@@ -107,7 +107,7 @@ def _seen(call: Call, body: Json) -> Json:
 
 async def get(call: Call) -> Response:
     """GET a workspace."""
-    return JSONResponse(_seen(call, call.store.get(call.workspace.arm_id) or {}))
+    return JSONResponse(seen(call, call.store.get(call.workspace.arm_id) or {}))
 
 
 async def put(call: Call) -> Response:
@@ -120,7 +120,7 @@ async def put(call: Call) -> Response:
     said = {key: str(value) for key, value in (body.get("properties") or {}).items() if key in _CHOSEN and value}
     new = await create(call.services, name, tags=body.get("tags"), **said)
     found = call.store.get(name.arm_id) or {}
-    return JSONResponse(_seen(call, found), 201 if new else 200)
+    return JSONResponse(seen(call, found), 201 if new else 200)
 
 
 _CHOSEN = ("description", "friendlyName")
@@ -131,18 +131,20 @@ async def delete(call: Call) -> Response:
     workspace = call.workspace
     for endpoint in call.store.children(f"{workspace.arm_id}/batchEndpoints"):
         call.store.delete(f"/endpoint-names/{call.location}/{endpoint['name']}")
+    for endpoint in call.store.children(f"{workspace.arm_id}/onlineEndpoints"):
+        online.remove(call, endpoint)
     call.store.delete(workspace.arm_id)
     return Response(status_code=200)
 
 
 async def list_of_group(call: Call) -> Response:
     """GET the workspaces of a resource group."""
-    return listing([_seen(call, body) for body in _all(call) if _in_group(body, call.names["group"])])
+    return listing([seen(call, body) for body in _all(call) if _in_group(body, call.names["group"])])
 
 
 async def list_of_subscription(call: Call) -> Response:
     """GET the workspaces of a subscription."""
-    return listing([_seen(call, body) for body in _all(call)])
+    return listing([seen(call, body) for body in _all(call)])
 
 
 def _in_group(body: Json, group: str) -> bool:

@@ -9,7 +9,8 @@
 The fixtures of `azureml_emulator.testing.fixtures` are the same for pytest.
 """
 
-from azureml_emulator.testing.control import Clock, Control, ControlError, Fault
+from azureml_emulator.faults import Fault
+from azureml_emulator.testing.control import Clock, Control, ControlError
 from azureml_emulator.testing.emulators import Emulator, emulator
 from azureml_emulator.testing.workspaces import Workspace
 

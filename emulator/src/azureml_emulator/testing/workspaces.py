@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from azureml_emulator import cli
+from azureml_emulator.authority import AUTHORITY
 from azureml_emulator.names import WorkspaceName
 from azureml_emulator.processes import tracking_uri
 from azureml_emulator.settings import Addresses
@@ -122,6 +123,7 @@ def make_workspace(state_dir: Path, addresses: Addresses, path: str) -> Workspac
         path: ``SUBSCRIPTION/RESOURCE_GROUP/NAME``.
     """
     name = WorkspaceName.parse(path)
+    AUTHORITY.adopt(state_dir)
     request = urllib.request.Request(  # noqa: S310  # the emulator's own address
         f"{addresses.http}{name.arm_id}?api-version={_API_VERSION}",
         data=json.dumps({"properties": {}}).encode(),
