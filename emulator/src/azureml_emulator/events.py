@@ -38,6 +38,7 @@ from azure.storage.queue.aio import QueueClient
 from azureml_emulator.clock import utc_now
 from azureml_emulator.deliveries import Deliveries
 from azureml_emulator.event_faults import EventFaults
+from azureml_emulator.record import Record
 from azureml_emulator.settings import EventQueue, Settings
 
 log = logging.getLogger(__name__)
@@ -171,10 +172,12 @@ class EventPublisher:
     Args:
         settings: Where the queue service is, and which queues asked for what.
         faults: What is to become of which events; none by default.
+        record: Where it is kept what was told.
     """
 
-    def __init__(self, settings: Settings, faults: EventFaults | None = None) -> None:
+    def __init__(self, settings: Settings, faults: EventFaults | None = None, *, record: Record | None = None) -> None:
         self._settings = settings
+        self._record = record or Record()
         self._deliveries = Deliveries(self._send, faults or EventFaults())
         subscription, group, _ = settings.workspaces[0].split("/") if settings.workspaces else ("", "", "")
         self._topic = (
@@ -207,10 +210,12 @@ class EventPublisher:
                         "EVENT LOST: %s of %s happened, but queue %s was not told in %d attempts: %s",
                         event["eventType"], event["subject"], queue, attempt, error,
                     )  # fmt: skip
+                    self._record.told(queue, event, arrived=False)
                     return False
                 await asyncio.sleep(wait_s)
             else:
                 log.info("Event %s of %s to queue %s", event["eventType"], event["subject"], queue)
+                self._record.told(queue, event, arrived=True)
                 return True
         return False
 

@@ -34,6 +34,7 @@ from azureml_emulator.ml_events import MLEvents
 from azureml_emulator.names import Hosts, Plane, WorkspaceName
 from azureml_emulator.online_front import ROUTES, OnlineFront
 from azureml_emulator.online_metrics import RequestMetrics
+from azureml_emulator.record import Record
 from azureml_emulator.routes import schedules, workspaces
 from azureml_emulator.routes.application import application, login_application
 from azureml_emulator.routes.calls import Services
@@ -67,7 +68,7 @@ def identity_header(state_dir: Path) -> str:
 
 
 #: What is told that the emulator is ready: its addresses, and what ends it, from any thread.
-Ready = Callable[[Addresses, Callable[[], None]], None]
+Ready = Callable[[Addresses, Callable[[], object]], None]
 
 
 def run(settings: Settings, *, ready: Ready | None = None) -> None:
@@ -203,7 +204,8 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
         store = WatchedStore(settings.state_dir)
         stack.callback(store.close)
         control = Control(store, settings) if settings.control else None
-        publisher = EventPublisher(settings, control.events if control else None)
+        record = Record()
+        publisher = EventPublisher(settings, control.events if control else None, record=record)
         stack.push_async_callback(publisher.close)
         if not stop.is_set():
             await publisher.create_queues()
@@ -217,7 +219,7 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
         told = MLEvents(store, settings.ml_event_queues, publisher.tell)
         told.start()
         stack.push_async_callback(told.close)
-        services = await _services(store, control, stack, settings=settings, addresses=addresses)
+        services = await _services(store, control, stack, settings=settings, addresses=addresses, record=record)
         online = _online(services, stack)
         http, tls = _control_plane(services, online, {Plane.BLOB: blob, Plane.QUEUE: queue}, hosts, connections)
         await stack.enter_async_context(_serving(http, sockets.http, connections))
@@ -279,6 +281,7 @@ async def _services(
     *,
     settings: Settings,
     addresses: Addresses,
+    record: Record,
 ) -> Services:
     """Open what the handlers work with, end what an emulator before left, and create the declared workspaces."""
     storage = Storage(store, settings, blob_url=addresses.blob)
@@ -300,6 +303,7 @@ async def _services(
         control=control,
         deployments=deployments,
         request_metrics=metrics,
+        record=record,
     )
     scheduler = Scheduler(store, partial(schedules.begin, services))
     services = attrs.evolve(services, scheduler=scheduler)

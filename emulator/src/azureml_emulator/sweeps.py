@@ -180,8 +180,8 @@ def first_tags(spec: Mapping[str, Any], sweep: Sweep) -> dict[str, str]:
         "max_concurrent_jobs": str(sweep.at_once),
         "max_total_jobs": str(sweep.most_trials),
         "max_duration_minutes": str(most_minutes),
-        "policy_config": json.dumps({"name": policy.get("policyType") or "Default", "properties": {}}),
-        "generator_config": json.dumps(generator),
+        "policy_config": _compact({"name": policy.get("policyType") or "Default", "properties": {}}),
+        "generator_config": _compact(generator),
         "primary_metric_config": primary_metric(sweep),
     }
     return {f"_aml_system_{name}": value for name, value in told.items()}
@@ -200,4 +200,8 @@ def first_properties(sweep: Sweep) -> dict[str, str]:
 
 def primary_metric(sweep: Sweep) -> str:
     """Write the primary metric as the service does."""
-    return json.dumps({"name": sweep.metric, "goal": sweep.goal}, separators=(",", ":"))
+    return _compact({"name": sweep.metric, "goal": sweep.goal})
+
+
+def _compact(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -92,11 +92,87 @@ async def test_a_jobs_page_shows_steps_logs_metrics_and_error_and_runs_no_script
     assert "<script" not in page
     assert "Failed nodes: /evaluate." in page
     assert "status code 4" in page
-    assert re.search(r"rmse</td>.*<polyline.*1\.5</td>", page, re.DOTALL)
+    assert re.search(r"<figcaption>rmse<.*<polyline.*rmse</td>.*1\.5</td>", page, re.DOTALL)
+    assert "(1 not finite)" in page
     assert "alpha" in page
     assert "0.25" in page
     assert re.search(r"rate</td>.*0\.5</code>", page, re.DOTALL)
     assert job_page_path(run.workspace, step.name).replace("&", "&amp;") in page
+
+
+async def test_a_pipelines_page_draws_its_steps_also_those_that_have_not_begun(world: World) -> None:
+    made = {"outputs": {"made": {"type": "uri_folder"}}}
+    first = world.component("exit 3", **made)
+    last = world.component("true", inputs={"data": {"type": "uri_folder"}})
+    jobs = {
+        "<prep>": node(first),
+        "prep": node(first),
+        "train": node(last, {"data": "${{parent.jobs.prep.outputs.made}}"}),
+    }
+    run = await world.ended(world.pipeline(jobs))
+
+    _, page = await _page(world, job_page_path(run.workspace, run.name))
+
+    assert re.search(r'class="node bad".*?<title>prep: Failed</title>', page, re.DOTALL)
+    assert "<title>&lt;prep&gt;: " in page
+    assert "<title>train: " in page
+    assert "<title>prep to train: made → data</title>" in page
+
+
+async def test_the_pipeline_of_an_endpoints_component_is_drawn_too(world: World) -> None:
+    step = world.component("true")
+    component = world.put_component({"type": "pipeline", "jobs": {"one": node(step), "two": node(step)}})
+    run = await world.ended(world.invoke(component))
+
+    _, page = await _page(world, job_page_path(run.workspace, run.name))
+
+    assert re.findall(r"<title>(\w+): Completed</title>", page) == ["one", "two"]
+
+
+async def test_runs_that_log_the_same_metric_share_a_chart(world: World) -> None:
+    run = Run(workspace=world.workspace, name="sweep", kind="Command", status="Completed")
+    world.store.add_run(run)
+    for name in ("first", "second"):
+        world.store.add_run(attrs.evolve(run, name=name, kind="Step", parent="sweep", display_name="trial"))
+        for step in range(3):
+            world.store.log_metric(run.workspace, name, Metric("loss", 1.0 / (step + 1), 0, step))
+        world.store.log_metric(run.workspace, name, Metric("auc", 0.9, 0, 0))
+
+    _, page = await _page(world, job_page_path(run.workspace, run.name))
+
+    assert re.findall(r"<figcaption>(\w+)<", page) == ["loss"], "one value alone is no line"
+    assert page.count("<polyline") == 2
+    assert "trial (first)" in page
+    assert "trial (second)" in page
+    assert page.count(">auc</td>") == 2
+
+
+async def test_points_that_were_logged_without_steps_follow_each_other(world: World) -> None:
+    run = Run(workspace=world.workspace, name="plain", kind="Command", status="Completed")
+    world.store.add_run(run)
+    for at, value in enumerate((1.0, 2.0, 3.0)):
+        world.store.log_metric(run.workspace, run.name, Metric("loss", value, at, 0))
+
+    _, page = await _page(world, job_page_path(run.workspace, run.name))
+
+    found = re.search(r'<polyline points="([^"]+)"', page)
+    assert found is not None
+    places = [float(point.partition(",")[0]) for point in found[1].split()]
+    assert places == sorted(set(places))
+
+
+async def test_a_page_may_only_run_the_emulators_own_script(world: World) -> None:
+    app = Starlette(routes=list(routes(world.store, world.runner)))
+    async with serving(app) as url, aiohttp.ClientSession() as client:
+        async with client.get(f"{url}/ui") as answer:
+            policy, page = answer.headers["Content-Security-Policy"], await answer.text()
+        async with client.get(f"{url}/ui/renew.js") as script:
+            kind, text_of_it = script.content_type, await script.text()
+
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert re.findall(r"<script[^>]*>", page) == ['<script src="/ui/renew.js" data-every="5" defer>']
+    assert [kind, text_of_it[:2]] == ["text/javascript", "//"]
 
 
 async def test_a_steps_page_leads_back_to_its_pipeline(world: World) -> None:
@@ -115,7 +191,7 @@ async def test_the_page_of_a_pipeline_that_runs_shows_what_its_step_has_said_so_
 
     _, page = await _page(world, job_page_path(run.workspace, run.name))
 
-    assert "<details open><summary>only" in page
+    assert re.search(r"<details [^>]+ open><summary>only", page)
     assert "so far" in page
 
 

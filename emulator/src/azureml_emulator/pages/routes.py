@@ -1,25 +1,35 @@
-"""The pages: which runs, models and online endpoints they show, and how to find one."""
+"""The pages: which runs, models, online endpoints, events and gaps they show, and how to find one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from azureml_emulator.names import WorkspaceName
-from azureml_emulator.pages import models, online, views
+from azureml_emulator.pages import charts, graph, models, online, views
+from azureml_emulator.record import MOST_EVENTS, Record
 from azureml_emulator.runner import Runner
 from azureml_emulator.serving import Deployments
 from azureml_emulator.store import Run, Store
 
 #: A page of the list shows this many jobs.
 SHOWN_JOBS = 200
-#: A page of something that still lives loads itself again after so many seconds.
+#: A page of something that still lives is renewed after so many seconds.
 REFRESH_S = 2
+#: A list to which something may come at any time is renewed after so many seconds.
+LIST_REFRESH_S = 5
+#: What a page may load and do. What jobs, logs and names say is escaped; this is the second lock.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_SCRIPT = Path(__file__).with_name("static") / "renew.js"
 
 
 def job_page_path(workspace: str, name: str) -> str:
@@ -34,14 +44,18 @@ def job_page_path(workspace: str, name: str) -> str:
     return f"/ui/jobs/{quote(where.name, safe='')}/{quote(name, safe='')}?{exact}"
 
 
-def routes(store: Store, runner: Runner, deployments: Deployments | None = None) -> list[Route]:
+def routes(
+    store: Store, runner: Runner, deployments: Deployments | None = None, record: Record | None = None
+) -> list[Route]:
     """Make the pages' routes; they only read.
 
     Args:
         store: What there is.
         runner: Who has the logs of jobs.
         deployments: Who runs the processes of online endpoints; None where nobody does.
+        record: What was told of, and what was answered with 501; None where nobody keeps it.
     """
+    record = record or Record()
     environment = Environment(
         loader=PackageLoader("azureml_emulator.pages"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -51,7 +65,8 @@ def routes(store: Store, runner: Runner, deployments: Deployments | None = None)
     )
 
     def page(template: str, status: int = 200, **values: object) -> Response:
-        return HTMLResponse(environment.get_template(template).render(**values), status)
+        text = environment.get_template(template).render(refused=record.refused, **values)
+        return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
 
     async def front(_: Request) -> Response:
         return RedirectResponse("/ui")
@@ -61,7 +76,7 @@ def routes(store: Store, runner: Runner, deployments: Deployments | None = None)
         found = store.jobs(most=SHOWN_JOBS + 1, skip=(number - 1) * SHOWN_JOBS)
         shown = found[:SHOWN_JOBS]
         rows = [views.row(run, path=job_page_path(run.workspace, run.name)) for run in shown]
-        refresh_s = REFRESH_S if any(row.is_live for row in rows) else 0
+        refresh_s = REFRESH_S if any(row.is_live for row in rows) else LIST_REFRESH_S
         older = number + 1 if len(found) > SHOWN_JOBS else 0
         return page("jobs.html", rows=rows, counts=views.counts(shown), number=number, older=older, refresh_s=refresh_s)
 
@@ -71,15 +86,36 @@ def routes(store: Store, runner: Runner, deployments: Deployments | None = None)
         if run is None:
             return page("missing.html", 404, what="job", where=workspace, name=name, refresh_s=0)
         view = views.job(store, runner, run, path_of=lambda one: job_page_path(run.workspace, one))
-        return page("job.html", job=view, refresh_s=REFRESH_S if view.row.is_live else 0)
+        refresh_s = REFRESH_S if view.row.is_live else 0
+        return page("job.html", job=view, box=graph, axes=charts, refresh_s=refresh_s)
 
     return [
         Route("/", front),
         Route("/ui", jobs),
+        Route("/ui/renew.js", _renewing),
         Route("/ui/jobs/{workspace}/{run}", job),
         *_model_routes(store, page),
         *_endpoint_routes(online.Sight(store, *_seen(deployments)), page),
+        *_record_routes(record, page),
     ]
+
+
+async def _renewing(_: Request) -> Response:
+    return FileResponse(_SCRIPT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+def _record_routes(record: Record, page: Callable[..., Response]) -> list[Route]:
+    since = views.moment(record.since)
+
+    async def events(_: Request) -> Response:
+        shown = [(views.moment(one.at), one) for one in record.events]
+        return page("events.html", events=shown, most=MOST_EVENTS, since=since, refresh_s=REFRESH_S)
+
+    async def uncovered(_: Request) -> Response:
+        shown = [(views.moment(one.at), one) for one in record.uncovered]
+        return page("uncovered.html", requests=shown, since=since, refresh_s=LIST_REFRESH_S)
+
+    return [Route("/ui/events", events), Route("/ui/uncovered", uncovered)]
 
 
 def _model_routes(store: Store, page: Callable[..., Response]) -> list[Route]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import attrs
 
+from azureml_emulator.clock import utc_now
 from azureml_emulator.names import WorkspaceName
+from azureml_emulator.pages import charts, graph
 from azureml_emulator.runner import Runner
 from azureml_emulator.store import Metric, Run, Store
 
@@ -24,7 +26,6 @@ TONES: Mapping[str, str] = {
     "Running": "busy",
     "Finalizing": "busy",
 }
-_SPARK_WIDTH, _SPARK_HEIGHT = 120, 24
 _MINUTE_S, _HOUR_S = 60, 3600
 
 
@@ -56,13 +57,26 @@ class Bar:
 
 @attrs.frozen(kw_only=True)
 class Series:
-    """The points of one metric: the last one in words, and all of them as the points of a line if there are more."""
+    """What one run has logged of one metric, in words; the extremes are those of the finite values."""
 
     owner: str
     key: str
     last: str
+    lowest: str
+    highest: str
     points: int
-    line: str
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """One step in the graph.
+
+    Attributes:
+        row: Its run; None as long as there is none.
+    """
+
+    box: graph.Box
+    row: Row | None
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +95,9 @@ class Job:
     row: Row
     parent_path: str
     bars: Sequence[Bar]
+    graph: graph.Graph | None
+    nodes: Sequence[Node]
+    charts: Sequence[charts.Chart]
     metrics: Sequence[Series]
     params: Sequence[tuple[str, str, str]]
     inputs: Sequence[Binding]
@@ -101,11 +118,17 @@ def job(store: Store, runner: Runner, run: Run, *, path_of: Callable[[str], str]
     """
     steps = sorted(store.runs(run.workspace, parent=run.name), key=lambda step: (step.started or "~", step.created))
     family = [run, *steps]
+    logged = {(_title(one), one.name): _by_key(store.metrics(run.workspace, one.name)) for one in family}
+    drawn = graph.draw(_jobs(store, run))
+    rows = {str(step.node): row(step, path=path_of(step.name)) for step in steps}
     return Job(
         row=row(run, path=path_of(run.name)),
         parent_path=path_of(run.parent) if run.parent else "",
         bars=_bars(run, steps, log_of=lambda name: _end(runner.log(run.workspace, name)), path_of=path_of),
-        metrics=[one for member in family for one in _series(member, store.metrics(run.workspace, member.name))],
+        graph=drawn,
+        nodes=[Node(box=box, row=rows.get(box.node)) for box in drawn.boxes] if drawn else [],
+        charts=_charts(logged),
+        metrics=[_series(owner, key, points) for (owner, _), keys in logged.items() for key, points in keys.items()],
         params=[
             (_title(member), key, value)
             for member in family
@@ -128,8 +151,8 @@ def row(run: Run, *, path: str) -> Row:
         title=_title(run),
         tone=TONES.get(run.status, "wait"),
         is_live=not run.is_final,
-        created=f"{_moment(run.created):%Y-%m-%d %H:%M:%S}",
-        duration=duration(seconds_of(run, datetime.now(UTC))),
+        created=moment(run.created),
+        duration=duration(seconds_of(run, utc_now())),
     )
 
 
@@ -158,6 +181,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02} s" if seconds < _HOUR_S else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def moment(text: str) -> str:
+    """Write a moment of the store for people, in UTC."""
+    return f"{_moment(text):%Y-%m-%d %H:%M:%S}"
+
+
 def _title(run: Run) -> str:
     return run.display_name or run.name
 
@@ -177,7 +205,7 @@ def _error(run: Run) -> str:
 
 
 def _bars(run: Run, steps: Sequence[Run], *, log_of: Callable[[str], str], path_of: Callable[[str], str]) -> list[Bar]:
-    at = datetime.now(UTC)
+    at = utc_now()
     begin = _moment(run.started or run.created)
     end = _moment(run.ended) if run.ended else at
     whole_s = max((end - begin).total_seconds(), 0.001)
@@ -199,30 +227,55 @@ def _bars(run: Run, steps: Sequence[Run], *, log_of: Callable[[str], str], path_
     return bars
 
 
-def _series(run: Run, points: Iterable[Metric]) -> list[Series]:
-    by_key: dict[str, list[Metric]] = {}
+def _jobs(store: Store, run: Run) -> Mapping[str, Any]:
+    """Find the nodes of a pipeline run: its own, or those of its component; none for what is no pipeline."""
+    jobs = run.spec.get("jobs")
+    if component := str(run.spec.get("componentId") or ""):
+        found = store.get(component.removeprefix("azureml:")) or {}
+        jobs = found.get("properties", {}).get("componentSpec", {}).get("jobs")
+    return jobs if isinstance(jobs, Mapping) else {}
+
+
+def _by_key(points: Iterable[Metric]) -> dict[str, list[Metric]]:
+    found: dict[str, list[Metric]] = {}
     for point in points:
-        by_key.setdefault(point.key, []).append(point)
-    return [
-        Series(
-            owner=_title(run),
-            key=key,
-            last=f"{metrics[-1].value:.6g}",
-            points=len(metrics),
-            line=_line([metric.value for metric in metrics]),
-        )
-        for key, metrics in by_key.items()
-    ]
+        found.setdefault(point.key, []).append(point)
+    return found
 
 
-def _line(values: Sequence[float]) -> str:
-    """Draw the finite values as the points of an SVG polyline; nothing for fewer than two."""
-    finite = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
-    if len(finite) < 2:  # noqa: PLR2004  # a line has two ends
-        return ""
-    lowest, highest = (extreme(value for _, value in finite) for extreme in (min, max))
-    across, up = _SPARK_WIDTH / (len(values) - 1), _SPARK_HEIGHT / ((highest - lowest) or 1)
-    return " ".join(f"{place * across:.1f},{_SPARK_HEIGHT - (value - lowest) * up:.1f}" for place, value in finite)
+def _series(owner: str, key: str, points: Sequence[Metric]) -> Series:
+    finite = [point.value for point in points if math.isfinite(point.value)]
+    return Series(
+        owner=owner,
+        key=key,
+        last=f"{points[-1].value:.6g}",
+        lowest=f"{min(finite):.6g}" if finite else "-",
+        highest=f"{max(finite):.6g}" if finite else "-",
+        points=len(points),
+    )
+
+
+def _charts(logged: Mapping[tuple[str, str], Mapping[str, Sequence[Metric]]]) -> list[charts.Chart]:
+    """Draw each metric that has a course, with a line for each run that logged it."""
+    keys = dict.fromkeys(key for metrics in logged.values() for key in metrics)
+    titles = [title for title, _ in logged]
+    drawn = []
+    for key in keys:
+        lines = {
+            title if titles.count(title) == 1 else f"{title} ({name})": _course(metrics[key])
+            for (title, name), metrics in logged.items()
+            if key in metrics
+        }
+        if (one := charts.chart(key, lines)) is not None:
+            drawn.append(one)
+    return drawn
+
+
+def _course(points: Sequence[Metric]) -> list[charts.Point]:
+    """Read steps and values; where steps say no order, as without any, points are counted instead."""
+    if len({point.step for point in points}) < len(points):
+        return [(number, point.value) for number, point in enumerate(points)]
+    return sorted(((point.step, point.value) for point in points), key=lambda point: point[0])
 
 
 def _bindings(named: Mapping[str, Mapping[str, Any]], kind: str) -> list[Binding]:

@@ -88,7 +88,7 @@ def application(services: Services, *, identity_header: str, lifetime: tokens.Li
         lifetime: How long its tokens live.
     """
     found: list[BaseRoute] = [Route("/", _to_pages), tokens.identity_route(identity_header, lifetime)]
-    found += pages.routes(services.store, services.runner, services.deployments)
+    found += pages.routes(services.store, services.runner, services.deployments, services.record)
     for module in MODULES:
         found += module.routes()
     app = _plain(found)

@@ -9,6 +9,17 @@ from azureml_emulator.routes.calls import Call, system_data
 from azureml_emulator.store import Store
 
 _PAGE = 100
+#: What a container says that nobody has said anything of. Recorded; those of code and environments were not.
+_UNSAID: dict[str, Json] = {
+    "models": {"description": None, "tags": {}, "properties": {}},
+    "data": {"description": None, "tags": None, "properties": None},
+}
+_EMPTY: Json = {"description": "", "tags": {}, "properties": {}}
+#: What a container's ``systemData`` is without, asked for by its name.
+_UNTOLD: dict[str, tuple[str, ...]] = {
+    "components": ("createdBy", "createdByType", "lastModifiedBy", "lastModifiedByType"),
+    "data": ("lastModifiedBy", "lastModifiedByType"),
+}
 
 
 def root_of(home: WorkspaceName) -> str:
@@ -37,7 +48,7 @@ def ensure_container(store: Store, kind: AssetKind, home: WorkspaceName, name: s
 
 
 def _container(kind: AssetKind, home: WorkspaceName, name: str, **properties: object) -> Json:
-    stored = {"description": "", "tags": {}, "properties": {}} | properties
+    stored = _UNSAID.get(kind.segment, _EMPTY) | properties
     at = f"azureml://{home.short}" if isinstance(home, RegistryName) else home.arm_id
     return {
         "id": f"{at}/{kind.segment}/{name}",
@@ -76,6 +87,12 @@ def shown_container(call: Call, kind: AssetKind, home: WorkspaceName, body: Json
     if kind.segment == "data" and found:
         shown["dataType"] = found[0]["properties"]["dataType"]
     return body | {"properties": body["properties"] | shown}
+
+
+def told_by_name(kind: AssetKind, shown: Json) -> Json:
+    """Show a container as the answer to who asks for it by its name was recorded."""
+    untold = _UNTOLD.get(kind.segment, ())
+    return shown | {"systemData": {name: each for name, each in shown["systemData"].items() if name not in untold}}
 
 
 def containers_page(call: Call, kind: AssetKind, home: WorkspaceName) -> tuple[list[Json], str | None]:

@@ -106,14 +106,16 @@ async def get_container(kind: AssetKind, call: Call) -> Response:
     found = call.store.get(f"{call.workspace.arm_id}/{kind.segment}/{call.names['name']}")
     if found is None:
         raise kind.missing(call.names["name"], "")
-    return JSONResponse(asset_views.shown_container(call, kind, call.workspace, found))
+    shown = asset_views.shown_container(call, kind, call.workspace, found)
+    return JSONResponse(asset_views.told_by_name(kind, shown))
 
 
 async def put_container(kind: AssetKind, call: Call) -> Response:
     """PUT a container: its description and tags, and whether it is archived."""
     workspace = call.workspace
     new, body = await asset_views.put_container(call, kind, workspace)
-    return JSONResponse(asset_views.shown_container(call, kind, workspace, body), 201 if new else 200)
+    shown = asset_views.shown_container(call, kind, workspace, body)
+    return JSONResponse(asset_views.told_by_name(kind, shown), 201 if new else 200)
 
 
 async def get_containers(kind: AssetKind, call: Call) -> Response:

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from azureml_emulator import scoring
 from azureml_emulator.errors import Json, WireError, bad_request, not_found
-from azureml_emulator.names import PROVIDER, TENANT, WorkspaceName
+from azureml_emulator.names import PROVIDER, WorkspaceName
 from azureml_emulator.routes import computes
 from azureml_emulator.routes.calls import USER, WORKSPACE, Call, listing, null, operation, route
 from azureml_emulator.routes.job_specs import check_component
@@ -16,6 +16,7 @@ from azureml_emulator.store import now
 _ALL = f"{WORKSPACE}/batchEndpoints"
 _ONE = f"{_ALL}/{{name}}"
 _DEPLOYMENT = f"{_ONE}/deployments/{{deployment}}"
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 _TIMEOUT = {"x-ms-async-operation-timeout": "PT30M", "Retry-After": "1"}
 
 
@@ -120,7 +121,7 @@ def _endpoint(call: Call, name: str, sent: Json, *, before: Json | None) -> Json
         "systemData": {"createdAt": made, "createdBy": USER["createdBy"], "lastModifiedAt": at},
         "tags": sent.get("tags") or {},
         "location": sent.get("location") or call.location,
-        "identity": {"type": "None", "principalId": "00000000-0000-0000-0000-000000000000", "tenantId": TENANT},
+        "identity": {"type": "None", "principalId": _NOBODY, "tenantId": _NOBODY},
     }
 
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
@@ -30,6 +31,7 @@ from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, RegistryName, WorkspaceName
 from azureml_emulator.online_metrics import RequestMetrics
 from azureml_emulator.pages import job_page_path
+from azureml_emulator.record import Record
 from azureml_emulator.routes.body_shapes import DEEPEST, MEMBERS, MLFLOW_MEMBERS, faults, too_deep
 from azureml_emulator.runner import Runner
 from azureml_emulator.scheduler import Scheduler
@@ -59,6 +61,7 @@ class Services:
         scheduler: None where nobody keeps time.
         deployments: Who runs the processes of online deployments; None where nobody does.
         request_metrics: What was measured of requests for scores; None where nobody asks for any.
+        record: What the pages show that no store keeps.
     """
 
     store: Store
@@ -70,6 +73,7 @@ class Services:
     scheduler: Scheduler | None = None
     deployments: Deployments | None = None
     request_metrics: RequestMetrics | None = None
+    record: Record = attrs.field(factory=Record)
 
 
 def _nowhere(store: Store, asked: WorkspaceName) -> WireError:
@@ -346,7 +350,8 @@ def operation(call: Call, prefix: str) -> str:
     """Name a new long-running operation; its status URL is what clients poll."""
     workspace = call.workspace
     root = f"{call.origin.root}/subscriptions/{workspace.subscription}/providers/{PROVIDER}/locations/{call.location}"
-    return f"{root}/mfeOperationsStatus/{prefix}:{workspace.guid}:{new_guid()}?api-version={call.version}"
+    own = secrets.token_urlsafe(32) if prefix == "s" else new_guid()  # recorded: a schedule's is no GUID
+    return f"{root}/mfeOperationsStatus/{prefix}:{workspace.guid}:{own}?api-version={call.version}"
 
 
 def new_guid() -> str:

@@ -17,6 +17,9 @@ from azureml_emulator.store import now
 
 _ALL = f"{WORKSPACE}/computes"
 _ONE = f"{_ALL}/{{name}}"
+#: What the answer to the PUT of a cluster does not show, or shows as null.
+_LATER = frozenset({"userAccountCredentials", "allocationStateTransitionTime", "propertyBag"})
+_COUNTED = frozenset({"currentNodeCount", "targetNodeCount", "nodeStateCounts", "allocationState"})
 _IDLE = {f"{state}NodeCount": 0 for state in ("preparing", "running", "idle", "unusable", "leaving", "preempted")}
 
 
@@ -110,8 +113,16 @@ async def put(call: Call) -> Response:
     body = make(call, arm_id, sent, created=created)
     call.store.put(arm_id, body)
     call.services.runner.look_at_queue(arm_id)
-    answer = body | {"tags": sent.get("tags"), "properties": body["properties"] | {"provisioningState": "Creating"}}
+    answer = body | {"tags": sent.get("tags"), "properties": _being_made(body["properties"])}
     return JSONResponse(answer, 200 if before else 201, compute_kinds.headers(call))
+
+
+def _being_made(properties: Json) -> Json:
+    """Show a compute as the answer to its PUT was recorded: without what is known only when it is there."""
+    inner = {name: value for name, value in properties["properties"].items() if name not in _LATER}
+    inner |= {name: None for name in inner if name in _COUNTED}
+    shown = {name: value for name, value in properties.items() if name != "computeLocation"}
+    return shown | {"provisioningState": "Creating", "properties": inner}
 
 
 def _check_scale(scale: Json) -> None:
@@ -126,7 +137,6 @@ def _check_scale(scale: Json) -> None:
 
 def _body(call: Call, arm_id: str, sent: Json, *, created: str) -> Json:
     properties = sent["properties"]
-    inner = properties.get("properties") or {}
     return {
         "id": arm_id,
         "name": call.names["name"],
@@ -144,24 +154,34 @@ def _body(call: Call, arm_id: str, sent: Json, *, created: str) -> Json:
             "provisioningState": "Succeeded",
             "provisioningErrors": None,
             "isAttachedCompute": False,
-            "properties": {
-                "osType": "Linux",
-                "vmPriority": "Dedicated",
-                "scaleSettings": {"maxNodeCount": 1, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT2M"},
-                "enableNodePublicIp": True,
-                **inner,
-                "vmSize": str(inner.get("vmSize", "")).upper(),
-                "userAccountCredentials": None,
-                "subnet": inner.get("subnet"),
-                "currentNodeCount": 0,
-                "targetNodeCount": 0,
-                "nodeStateCounts": _IDLE,
-                "allocationState": "Steady",
-                "allocationStateTransitionTime": created[:23] + "+00:00",
-                "errors": None,
-                "propertyBag": {},
-            },
+            "properties": _cluster(properties.get("properties") or {}, created=created),
         },
+    }
+
+
+def _cluster(inner: Json, *, created: str) -> Json:
+    """Make the inner properties of a cluster; a password that came is not kept."""
+    credentials = inner.get("userAccountCredentials")
+    return {
+        "osType": "Linux",
+        "vmPriority": "Dedicated",
+        "scaleSettings": {"maxNodeCount": 1, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT2M"},
+        "enableNodePublicIp": True,
+        "remoteLoginPortPublicAccess": "NotSpecified",
+        "enableBatchPrivateLink": False,
+        **inner,
+        "vmSize": str(inner.get("vmSize", "")).upper(),
+        "userAccountCredentials": {**credentials, "adminUserPassword": None} if isinstance(credentials, dict) else None,
+        "subnet": inner.get("subnet"),
+        "virtualMachineImage": inner.get("virtualMachineImage"),
+        "isolatedNetwork": bool(inner.get("isolatedNetwork")),
+        "currentNodeCount": 0,
+        "targetNodeCount": 0,
+        "nodeStateCounts": _IDLE,
+        "allocationState": "Steady",
+        "allocationStateTransitionTime": created[:23] + "+00:00",
+        "errors": None,
+        "propertyBag": {},
     }
 
 

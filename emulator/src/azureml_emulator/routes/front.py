@@ -41,6 +41,13 @@ _AUDIENCES = {
 #: What recorded answers say is left, for who is not throttled.
 _UNLIMITED = {"GET": ("reads", 11999), "DELETE": ("deletes", 14999)}
 _WRITES = ("writes", 1199)
+#: Recorded: a PUT of a deployment is counted for itself.
+_DEPLOYMENT = re.compile(r".*/(?:batch|online)Endpoints/[^/]+/deployments/[^/]+", re.IGNORECASE)
+_RESOURCES = ("resource-requests", 24)
+#: What the gateway of Azure Resource Manager says of HTTPS, and what the services' own hosts say.
+_GATEWAY_HTTPS = "max-age=31536000; includeSubDomains"
+_SERVICE_HTTPS = "max-age=15724800; includeSubDomains; preload"
+_NO_TIMING = frozenset({202})
 #: What the throttle says is left, in the scope of a request.
 _LEFT = "azureml.left"
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)/", re.IGNORECASE)
@@ -63,7 +70,8 @@ class FrontDoor:
         login: Answers Microsoft Entra's host.
         storage: The proxies before Azurite, for the storage account's hosts.
         hosts: The names answered here.
-        services: For the owner of an endpoint's name, for rights that were taken away, and for the pages' address.
+        services: For the owner of an endpoint's name, for rights that were taken away, for the pages' address, and for
+            the record of what was answered with 501.
         online: Answers requests for scores; None where there are no online endpoints.
     """
 
@@ -82,6 +90,7 @@ class FrontDoor:
         self._hosts = hosts
         self._store = services.store
         self._addresses = services.addresses
+        self._record = services.record
         self._is_controlled = services.control is not None
         self._online = online
         self._throttle = Throttle() if services.settings.throttle else None
@@ -94,11 +103,13 @@ class FrontDoor:
         host = host_name(headers)
         plane = self._hosts.plane(host)
         if plane in self._elsewhere:
-            await self._elsewhere[plane](scope, receive, send)
+            counted = self._record.watching(scope, send) if plane is Plane.LOGIN else send
+            await self._elsewhere[plane](scope, receive, counted)
             return
         if (scoring := self._scoring(scope, plane, host)) is not None:
             await scoring(scope, receive, send)
             return
+        send = self._record.watching(scope, send)
         send = _with_headers(scope, headers, plane, location=self._hosts.location, send=send)
         try:
             self._admit(scope, headers, plane, host=host)
@@ -232,15 +243,21 @@ def _with_headers(scope: Scope, asked: Headers, plane: Plane | None, *, location
             if client_id := asked.get("x-ms-client-request-id"):
                 headers["x-ms-client-request-id"] = client_id
             headers["X-Content-Type-Options"] = "nosniff"
-            headers["x-ms-response-type"] = "error" if error else "standard"
+            said = error and headers.get("content-length") != "0"  # recorded: an empty 404 is "standard"
+            headers["x-ms-response-type"] = "error" if said else "standard"
+            if headers.get("content-type") == "application/json":
+                headers["content-type"] = "application/json; charset=utf-8"
             headers["Request-Context"] = _APP_ID
             if headers.get("x-ms-failure-cause") is None:
                 headers["x-request-time"] = f"{time.perf_counter() - start:.3f}"
                 headers["x-aml-cluster"] = f"vienna-{location}-01"
             if plane is not None:
-                headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+                headers["Strict-Transport-Security"] = _GATEWAY_HTTPS if plane is Plane.ARM else _SERVICE_HTTPS
             if plane is Plane.ARM or (plane is None and scope["path"].startswith("/subscriptions/")):
-                _add_gateway(headers, scope.get(_LEFT) or _UNLIMITED.get(scope["method"], _WRITES), location=location)
+                _add_gateway(headers, scope.get(_LEFT) or _unlimited(scope), location=location)
+                if not error and message["status"] not in _NO_TIMING:
+                    span = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+                    headers["Server-Timing"] = f'traceparent;desc="{span}"'
             _log.debug("%s %s -> %s", scope["method"], scope["path"], message["status"])
         await send(message)
 
@@ -258,4 +275,10 @@ def _add_gateway(headers: MutableHeaders, remaining: tuple[str, int], *, locatio
         f"{location.upper()}:{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}:{correlation}"
     )
     headers.setdefault(f"x-ms-ratelimit-remaining-subscription-{kind}", str(left))
-    headers["Server-Timing"] = f'traceparent;desc="00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"'
+
+
+def _unlimited(scope: Scope) -> tuple[str, int]:
+    """Say what is left for who is not throttled."""
+    if scope["method"] == "PUT" and _DEPLOYMENT.fullmatch(scope["path"]):
+        return _RESOURCES
+    return _UNLIMITED.get(scope["method"], _WRITES)

@@ -53,6 +53,17 @@ def routes() -> list[Route]:
 
 #: What the emulator has nothing to say of, at three places of the body.
 _UNSAID = dict.fromkeys(("runDefinition", "jobSpecification", "primaryMetricName", "createdFrom"))
+#: Recorded: the type of a run, its orchestrator, its traits and its attribution.
+_ALONE = ("azureml.scriptrun", "Execution", ("scriptRun", "remote"), "azureml.scriptrun")
+_KINDS: dict[str, tuple[str, str, tuple[str, ...], str | None]] = {
+    "Pipeline": ("azureml.PipelineRun", "Pipeline", ("azureml.PipelineRun", "MFE", "HTTP", "DevPlatv2"), None),
+    "Step": (
+        "azureml.StepRun",
+        "Execution",
+        ("azureml.StepRun", "scriptRun", "remote", "AlmostCommonRuntime", "OsType:Linux", "CommonRuntime"),
+        "Aether",
+    ),
+}
 _EMPTY: Json = {"settings": {}, "services": {}, "inputDatasets": [], "outputDatasets": []}
 
 
@@ -146,17 +157,13 @@ def _names(run: Run) -> Json:
 
 
 def _kind(run: Run) -> Json:
-    kinds = {
-        "Pipeline": ("azureml.PipelineRun", "Pipeline", ["azureml.PipelineRun", "MFE", "HTTP", "DevPlatv2"], None),
-        "Step": ("azureml.StepRun", "Execution", ["azureml.StepRun", "scriptRun", "remote"], "AmlcTrain"),
-    }
-    command = ("azureml.scriptrun", "Execution", ["scriptRun", "remote"], "AmlcTrain")
     if REUSED_RUN in run.properties:  # recorded
         reused = {"orchestrator": None, "traits": ["azureml.StepRun"], "attribution": None, "computeType": None}
         return {"runType": "azureml.StepRun", "runTypeV2": reused}
     inner = "Pipeline" if run.spec.get("type") == "pipeline" else run.kind
-    kind, orchestrator, traits, compute = kinds.get(inner, command)
-    version_2 = {"orchestrator": orchestrator, "traits": traits, "attribution": None, "computeType": compute}
+    kind, orchestrator, traits, attribution = _KINDS.get(inner, _ALONE)
+    compute = None if inner == "Pipeline" else "AmlcTrain"
+    version_2 = {"orchestrator": orchestrator, "traits": [*traits], "attribution": attribution, "computeType": compute}
     return {"runType": kind, "runTypeV2": version_2}
 
 
@@ -207,7 +214,10 @@ def run_error(call: Call, run: Run) -> Json | None:
 def _duration(run: Run) -> str | None:
     if not run.started or not run.ended:
         return None
-    return str(instant(run.ended) - instant(run.started))
+    length = instant(run.ended) - instant(run.started)
+    whole = length.days * 86400 + length.seconds
+    parts = f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{parts}.{length.microseconds:06}0" if length.microseconds else parts
 
 
 async def get(call: Call) -> Response:

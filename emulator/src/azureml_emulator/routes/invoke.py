@@ -17,7 +17,7 @@ from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, WorkspaceName, guid, job_name
 from azureml_emulator.routes import experiments, job_specs
 from azureml_emulator.routes.batch import endpoint_id, no_deployment, no_endpoint
-from azureml_emulator.routes.calls import USER, WORKSPACE, Call, listing, route
+from azureml_emulator.routes.calls import USER, WORKSPACE, Call, listing, new_guid, route
 from azureml_emulator.routes.job_bodies import services
 from azureml_emulator.steps import LITERAL_TYPES
 from azureml_emulator.store import Run
@@ -71,6 +71,7 @@ async def invoke(call: Call) -> Response:
         call.services.runner.submit(run)
     where = call.workspace.arm_id
     headers = {
+        "X-Request-ID": new_guid(),
         "azureml-model-deployment": target.deployment,
         "Location": f"{call.origin.api}/mferp/managementfrontend{where}/batchEndpoints/{target.endpoint}"
         f"/deployments/{target.deployment}?api-version={_DATA_PLANE_VERSION}",

@@ -5,6 +5,7 @@ Source: recorded answers of Azure ML, 2022-08 to 2023-05; the order of members i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from azureml_emulator.routes.uris import artifacts_of
 from azureml_emulator.store import Run
 
 _TYPE = f"{PROVIDER}/workspaces/jobs"
-_RESOURCES = {"instanceCount": 1, "instanceType": None, "properties": None, "shmSize": "2g", "dockerArgs": None}
+_UNSAID = dict.fromkeys(("maxInstanceCount", "instanceType", "locations", "properties", "dockerArgs"))
+_RESOURCES = {"instanceCount": 1, **_UNSAID, "shmSize": "2g"}
 
 
 def job(run: Run, origin: Origin) -> Json:
@@ -53,7 +55,7 @@ def _properties(run: Run, origin: Origin) -> Json:
     common = {
         "description": run.description,
         "tags": run.tags,
-        "properties": run.properties,
+        "properties": run.properties | _stages(run),
         "displayName": run.display_name,
         "status": run.status,
         "experimentName": run.experiment,
@@ -63,11 +65,21 @@ def _properties(run: Run, origin: Origin) -> Json:
         "identity": spec.get("identity"),
         "componentId": None if run.endpoint else spec.get("componentId"),
         "notificationSetting": spec.get("notificationSetting"),
+        "secretsConfiguration": spec.get("secretsConfiguration"),
         "jobType": spec["jobType"],
     }
     if run.kind in job_kinds.KINDS:
         return common | _other(run)
     return common | (_pipeline(run) if run.kind == "Pipeline" else _command(run))
+
+
+def _stages(run: Run) -> dict[str, str]:
+    """Say when a pipeline that is completed ran, as the service does then."""
+    if run.kind != "Pipeline" or run.status != "Completed":
+        return {}
+    execution = {"StartTime": run.started, "EndTime": run.ended, "Status": "Finished"}
+    told = {"Initialization": None, "Execution": execution}
+    return {"azureml.pipelines.stages": json.dumps(told, separators=(",", ":"))}
 
 
 def _pipeline(run: Run) -> Json:
@@ -89,13 +101,13 @@ def _other(run: Run) -> Json:
 
 
 def _command(run: Run) -> Json:
-    spec = run.spec
+    spec, queue = run.spec, run.spec.get("queueSettings")
     # Recorded without "/paths": clients that follow a log take what stands behind the datastore's name for the folder.
     uri = artifacts_of(run.name).removesuffix("/").replace("/paths/", "/")
     default = {"uri": uri, "jobOutputType": "uri_folder"}
     return {
         "resources": _RESOURCES | (spec.get("resources") or {}),
-        "queueSettings": spec.get("queueSettings"),
+        "queueSettings": {**queue, "priority": queue.get("priority")} if queue else None,
         "codeId": spec.get("codeId"),
         "command": spec.get("command"),
         "environmentId": spec.get("environmentId"),
@@ -133,6 +145,7 @@ def outputs(given: Mapping[str, Any]) -> Json:
             "assetName": one.get("assetName"),
             "assetVersion": one.get("assetVersion"),
             "mode": one.get("mode") or "ReadWriteMount",
+            "autoDeleteSetting": one.get("autoDeleteSetting"),
             "jobOutputType": one.get("jobOutputType") or "uri_folder",
         }
         for name, one in given.items()

@@ -29,7 +29,8 @@ async def status(call: Call) -> Response:
     name = call.names["operation"]
     kind = name.partition(":")[0]
     if kind == "s":  # recorded: a schedule's says Results, and when it began and ended
-        at = {"startTime": now(), "endTime": now()}
+        ended = now()
+        at = {"startTime": ended, "endTime": f"{ended[:19]}+00:00"}
         return JSONResponse(
             {"id": path.replace("OperationsStatus/", "OperationResults/"), "name": name, "status": "Succeeded", **at}
         )

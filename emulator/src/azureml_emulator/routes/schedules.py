@@ -139,6 +139,8 @@ def _definition(call: Call, sent: Json) -> Json:
     computes.check(call, spec.get("computeId"))
     computes.check_pipeline(call, spec)
     said = {key: value for key, value in sent_job.items() if value not in (None, "")}
+    if "inputs" in said:
+        said["inputs"] = {name: {"description": None} | words(said["inputs"], name) for name in said["inputs"]}
     return _DEFINED | said | {"sourceJobId": sent_job.get("sourceJobId")}
 
 

@@ -79,8 +79,10 @@ async def diagnose(call: Call) -> Response:
     """POST to look for what is wrong with what belongs to a workspace: nothing that could be told here."""
     if call.store.get(call.workspace.arm_id) is None:
         raise bad_request("There is no such workspace.")
-    kinds = ("userDefinedRoute", "networkSecurityRule", "resourceLock", "dnsResolution", "storageAccount", "keyVault")
-    kinds += ("containerRegistry", "applicationInsights", "other")
+    kinds = (
+        *("userDefinedRoute", "networkSecurityRule", "resourceLock", "dnsResolution", "storageAccount", "keyVault"),
+        *("containerRegistry", "applicationInsights", "other"),
+    )
     return JSONResponse({"value": {f"{kind}Results": [] for kind in kinds}})
 
 

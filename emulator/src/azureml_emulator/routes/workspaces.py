@@ -8,7 +8,7 @@ from starlette.routing import Route
 from azureml_emulator.errors import Json, bad_request
 from azureml_emulator.names import PROVIDER, TENANT, WorkspaceName, blob_store_container, guid
 from azureml_emulator.routes import datastores, online
-from azureml_emulator.routes.calls import USER, WORKSPACE, Call, Services, listing, route
+from azureml_emulator.routes.calls import LOCATION, USER, WORKSPACE, Call, Services, listing, new_guid, route
 from azureml_emulator.store import now
 
 _TYPE = f"{PROVIDER}/workspaces"
@@ -24,6 +24,7 @@ def routes() -> list[Route]:
         route("DELETE", WORKSPACE, delete),
         route("GET", _GROUP, list_of_group),
         route("GET", _SUBSCRIPTION, list_of_subscription),
+        route("GET", f"{LOCATION}/workspaceOperationsStatus/{{operation}}", status),
         route("GET", "/discovery", discovery),
     ]
 
@@ -39,7 +40,7 @@ async def create(services: Services, name: WorkspaceName, *, tags: Json | None =
     """
     if services.store.get(name.arm_id) is not None:
         return False
-    created = now()
+    created = now().replace("+00:00", "Z")  # recorded, unlike all other resources
     body = {
         "id": name.arm_id,
         "name": name.name,
@@ -82,7 +83,7 @@ def _properties(services: Services, name: WorkspaceName, *, created: str) -> Jso
         "v1LegacyMode": False,
         "softDeleteEnabled": False,
         "containerRegistry": None,
-        "creationTime": created.replace("+00:00", "Z"),
+        "creationTime": created,
         "notebookInfo": None,
         "storageHnsEnabled": False,
         "workspaceId": name.guid,
@@ -134,7 +135,17 @@ async def delete(call: Call) -> Response:
     for endpoint in call.store.children(f"{workspace.arm_id}/onlineEndpoints"):
         online.remove(call, endpoint)
     call.store.delete(workspace.arm_id)
-    return Response(status_code=200)
+    root = f"{call.origin.root}/subscriptions/{workspace.subscription}/providers/{PROVIDER}/locations/{call.location}"
+    operation = f"{root}/workspaceOperationsStatus/{new_guid()}?api-version={call.version}"
+    headers = {"Azure-AsyncOperation": f"{operation}&type=async", "Location": f"{operation}&type=location"}
+    return Response(status_code=202, headers={**headers, "Retry-After": "1"})
+
+
+async def status(call: Call) -> Response:
+    """GET how the deletion of a workspace goes: it is over."""
+    if call.query.get("type") == "location":
+        return Response(status_code=200)
+    return JSONResponse({"status": "Succeeded", "percentComplete": 100.0})
 
 
 async def list_of_group(call: Call) -> Response:

@@ -101,7 +101,7 @@ def _thread(given: Sequence[str]) -> Iterator[Addresses]:
     from azureml_emulator.server import run  # noqa: PLC0415  # half a second that `own_process` need not wait for
 
     settings = cli.settings(["serve", *given])
-    begun: Future[tuple[Addresses, Callable[[], None]]] = Future()
+    begun: Future[tuple[Addresses, Callable[[], object]]] = Future()
 
     def _serve(settings: Settings) -> None:
         try:
