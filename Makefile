@@ -41,8 +41,8 @@ down: ## End what `make up` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo down; else echo "Nothing is installed, so nothing runs."; fi
 
 .PHONY: test
-test: install ## Run every test, or those of TESTS="tests/unit -k name"
-	@$(BIN)/python -m pytest $(TESTS)
+test: install ## Run every test in two processes, or in one those of TESTS="tests/unit -k name"
+	@$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 2 --dist loadgroup)
 
 .PHONY: lint
 lint: environment ## Run ruff, mypy and import-linter
@@ -56,7 +56,7 @@ bench: install ## Measure us against the peer, one JSON line each; BENCH=name fo
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: chaos
-chaos: install $(POSTGRES) ## Kill everything at random moments while 1,000 blobs arrive; CASE=jobs: 200 jobs; SEED=n repeats a run
+chaos: install $(POSTGRES) ## Kill everything at random moments while 1,000 blobs arrive; CASE=jobs, promotion or emulator instead; SEED=n repeats it
 	@$(BIN)/python -m demo.chaos --case $(CASE) $(SEED)
 
 .PHONY: install

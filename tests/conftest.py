@@ -10,6 +10,18 @@ import pytest
 from demo.airflow import default_template
 from demo.stack import Airflow, Azurite, Emulator, airflow_environment
 
+#: Tests of a running Airflow, which is one for a whole run, and heavy.
+OF_AIRFLOW = frozenset({"acceptance", "airflow"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, keep those of a file in one, and all of a running Airflow in one."""
+    here = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(here)
+        group = "airflow" if path.parts[0] in OF_AIRFLOW else str(path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -18,7 +18,28 @@
     │       ├── FinalizeTimeoutError   it took too long to put its outputs away
     │       ├── CancelTimeoutError     it was told to stop, and did not
     │       └── SilenceError           nothing certain was heard of it for too long
+    ├── ServingError           an endpoint or deployment is not as wanted; what served before serves on
+    │   ├── EndpointFailedError     Azure calls the endpoint failed                          not retryable
+    │   ├── DeploymentFailedError   Azure could not bring the deployment up                  not retryable
+    │   ├── DeploymentTimeoutError  it did not become ready in time                          retryable
+    │   ├── NoCapacityError         the quota is used up, or Azure has no such machine left  retryable
+    │   ├── SmokeTestError          it answers otherwise than it should                      not retryable
+    │   └── OutputsDifferError      two deployments say too different things of the same     not retryable
     ├── FencedError            the ledger's batch has gone on without us: what we did for it does not count
+    ├── OvertakenError         another publication has begun since: it decides what becomes the default
+    ├── EvidenceError          evidence does not prove what is asked of it; nothing was changed
+    │   ├── EvidenceMissingError    there is none
+    │   ├── EvidenceAlteredError    it was written to since it was signed
+    │   ├── EvidenceKeyError        it is signed with a key that nobody here trusts
+    │   ├── EvidenceMismatchError   it is about another commit, environment, workspace or model
+    │   ├── EvidenceFailedError     what it tells of did not pass, or nobody has approved it
+    │   └── EvidenceExpiredError    it is too old
+    ├── ApprovalError          somebody has answered who may not
+    ├── RolloutError           a rollout did not end with the new deployment
+    │   ├── RolledBackError        it was not good enough; what served before serves again
+    │   ├── RollbackFailedError    traffic could not be given back, or a deployment not removed              retryable
+    │   ├── RolloutBusyError       another rollout of the endpoint is under way; nothing was changed         retryable
+    │   └── TrafficChangedError    somebody else has changed the traffic, which stays so
     └── ProtocolError          an answer we cannot read: a bug here, or Azure changed
 
 A message says what we were doing, what came back in the service's own words, and the id its support will ask for.
@@ -136,8 +157,100 @@ class SilenceError(JobLostError):
     """Nothing certain was heard of the job for ``patience_s``; it may go on."""
 
 
+class ServingError(AzureMLError):
+    """An endpoint or a deployment is not as wanted. Traffic is where it was: what served before serves on."""
+
+
+class EndpointFailedError(ServingError):
+    """Azure calls the endpoint failed: read why, mend it in the studio or delete it, and run the task again."""
+
+
+class DeploymentFailedError(ServingError):
+    """Azure could not bring the deployment up: read its log, mend code, environment or model, and deploy again."""
+
+
+class DeploymentTimeoutError(ServingError):
+    """The change did not come to its end in time; Azure may still be at it, and another try waits on."""
+
+    retryable = True
+
+
+class NoCapacityError(ServingError):
+    """The subscription's quota is used up, or Azure has no such machine left: ask for more, or take another size."""
+
+    retryable = True
+
+
+class SmokeTestError(ServingError):
+    """A deployment answers otherwise than its smoke tests want: mend model, code or tests, and deploy again."""
+
+
+class OutputsDifferError(ServingError):
+    """Two deployments say too different things of the same input: the old one stays; look at what differs."""
+
+
 class FencedError(AzureMLError):
     """The ledger's batch has gone on without us: somebody else settled it, and what we did for it does not count."""
+
+
+class OvertakenError(AzureMLError):
+    """Another publication of the same folder has begun since: it decides; publish again if yours is what is wanted."""
+
+
+class EvidenceError(AzureMLError):
+    """Evidence of what ran does not prove what is asked of it; nothing was changed."""
+
+
+class EvidenceMissingError(EvidenceError):
+    """There is no evidence of that commit in that environment: run it there first."""
+
+
+class EvidenceAlteredError(EvidenceError):
+    """The evidence was written to since it was signed, or is none: see who may write there, and run it anew."""
+
+
+class EvidenceKeyError(EvidenceError):
+    """The evidence is signed with a key that is not trusted here: add the public key, if it is somebody's you trust."""
+
+
+class EvidenceMismatchError(EvidenceError):
+    """The evidence is about another commit, environment, workspace or model than the one that is to go on."""
+
+
+class EvidenceFailedError(EvidenceError):
+    """What the evidence tells of did not pass, or nobody has approved it."""
+
+
+class EvidenceExpiredError(EvidenceError):
+    """The evidence is older than allowed, or of the future: run the environment anew."""
+
+
+class ApprovalError(AzureMLError):
+    """Somebody has answered who may not: ask again, and see who may act on the DAG."""
+
+
+class RolloutError(AzureMLError):
+    """A rollout did not end with the new deployment; the message says what takes the traffic now."""
+
+
+class RolledBackError(RolloutError):
+    """The new deployment was not good enough, or somebody stopped the rollout: what served before serves again."""
+
+
+class RollbackFailedError(RolloutError):
+    """Traffic could not be given back, or a replaced deployment not be removed: mend what Azure complains of."""
+
+    retryable = True
+
+
+class RolloutBusyError(RolloutError):
+    """Another rollout of the endpoint is under way; nothing was changed: wait for its end."""
+
+    retryable = True
+
+
+class TrafficChangedError(RolloutError):
+    """Somebody else has changed the traffic in the middle of a rollout; it stays as they left it."""
 
 
 class ProtocolError(AzureMLError):

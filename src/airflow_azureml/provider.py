@@ -19,14 +19,17 @@ def get_provider_info() -> dict[str, Any]:
             f"airflow_azureml.operators.{module}"
             for module in (
                 *("pipeline", "job", "task", "arrivals", "batches", "compute", "orphans"),
-                *("models", "gate", "data_tests", "compaction", "drift", "retraining"),
+                *("models", "gate", "data_tests", "compaction", "drift", "retraining", "publish"),
+                *("online", "batch_switch"),
+                *("rollout", "rollout_guard", "smoke", "profile", "release"),
+                *("evidence", "approval", "integration", "subset", "promotion"),
             )
         ],
         "sensors": [f"airflow_azureml.sensors.{module}" for module in ("job", "model", "endpoint", "arrivals")],
         "hooks": ["airflow_azureml.hooks.azureml"],
         "triggers": [
             f"airflow_azureml.triggers.{module}"
-            for module in ("job", "arrivals", "scan", "ml_events", "condition", "pause")
+            for module in ("job", "arrivals", "scan", "ml_events", "condition", "pause", "rollout")
         ],
     }
     return {

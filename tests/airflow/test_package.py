@@ -18,6 +18,8 @@ from airflow.triggers.base import BaseTrigger
 import airflow_azureml
 from airflow_azureml.core.filters import ArrivalFilter
 from airflow_azureml.core.ml_filters import ModelFilter
+from airflow_azureml.core.rollout import Policy
+from airflow_azureml.core.rollout_record import Rollout
 from airflow_azureml.core.scan import Scan
 from airflow_azureml.core.search import Search
 from airflow_azureml.core.waiting import WaitPolicy
@@ -29,6 +31,7 @@ from airflow_azureml.triggers.condition import BlobSearchTrigger, ConditionTrigg
 from airflow_azureml.triggers.job import JobTrigger
 from airflow_azureml.triggers.ml_events import WorkspaceEventTrigger
 from airflow_azureml.triggers.pause import PauseTrigger
+from airflow_azureml.triggers.rollout import RolloutTrigger
 from airflow_azureml.triggers.scan import BlobScanTrigger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +47,12 @@ TRIGGERS = [
         search=Search(account_url="https://acme.blob.core.windows.net", wanted=ArrivalFilter(container="in")).to_wire(),
         began_at=1.5,
         policy=WaitPolicy().to_wire(),
+    ),
+    RolloutTrigger(
+        conn_id="c",
+        rollout=Rollout(endpoint="e").to_text(),
+        policy=Policy().to_wire(),
+        progress={"began_at": 1.5, "sure_at": 1.5},
     ),
     BlobArrivalTrigger(
         queue_url="http://127.0.0.1:1/devstoreaccount1/q",
@@ -82,9 +91,13 @@ def test_what_a_dag_file_imports_loads_nothing_of_azure() -> None:
         "operators.job",
         "operators.arrivals",
         "operators.gate",
+        "operators.evidence",
+        "operators.approval",
+        "operators.integration",
         "task_groups.arrivals",
         "task_groups.drift",
         "task_groups.retraining",
+        "task_groups.rollout",
         "watchers",
         "provider",
         "links",

@@ -19,6 +19,7 @@ from azureml_emulator.cli import environment
 from azureml_emulator.names import WorkspaceName
 from azureml_emulator.settings import Addresses, addresses_path
 from demo.processes import free_ports
+from tests.contract import shapes
 
 REPOSITORY = Path(__file__).parents[2]
 AZURITE = REPOSITORY / "tools/azurite/node_modules/azurite/dist/src/azurite.js"
@@ -116,6 +117,13 @@ def emulator(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory)
     made.start("--log-level", "debug")
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def recorded_azure(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[shapes.Azure]:
+    """The emulator, in this process, whose answers are compared with recorded ones."""
+    with shapes.azure(tmp_path_factory.mktemp("shapes"), *azurite) as made:
+        yield made
 
 
 def tell(emulator: Emulator, judge: str, scratch: Path, *arguments: str, patience_s: float = 240) -> dict[str, Any]:

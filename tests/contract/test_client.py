@@ -224,6 +224,7 @@ class Stale(LocalCredential):
     """Gives out a token that is over, and good ones from then on; it believes in all of them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.given = 0
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:

@@ -160,7 +160,8 @@ def test_paths_are_compared_without_case_as_azure_does(local: httpx.Client) -> N
         ("datastores/never", 404, "UserError", "Could not find datastore: never."),
         ("models/never", 404, "UserError", "The specified resource was not found."),
         ("batchEndpoints/never", 404, "NotFound", "The specified resource was not found."),
-        ("onlineEndpoints/never", 501, "NotEmulated", f"GET {ARM_ID}/onlineEndpoints/never is not emulated."),
+        ("onlineEndpoints/never", 404, "NotFound", "The specified resource was not found."),
+        ("serverlessEndpoints/never", 501, "NotEmulated", f"GET {ARM_ID}/serverlessEndpoints/never is not emulated."),
     ],
 )
 def test_what_is_not_there_is_said_in_the_services_words(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from airflow.cli.cli_config import GroupCommand
 
-from airflow_azureml.cli import dead_letters, ledger, migration, models
+from airflow_azureml.cli import dead_letters, evidence, ledger, migration, models, publish, rollout
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import CLICommand
@@ -17,6 +17,9 @@ COMMANDS: "tuple[CLICommand, ...]" = (
     dead_letters.COMMAND,
     ledger.COMMAND,
     models.COMMAND,
+    publish.COMMAND,
+    evidence.COMMAND,
+    rollout.COMMAND,
 )
 
 

@@ -58,7 +58,14 @@ _FILE_VARIABLE = "AZURE_FEDERATED_TOKEN_FILE"
 
 
 class LocalToken:
-    """A token for an emulator on this machine: it is signed by nobody and proves nothing."""
+    """A token for an emulator on this machine: it is signed by nobody and proves nothing.
+
+    Args:
+        client_id: The application that the token is of; empty for nobody in particular.
+    """
+
+    def __init__(self, client_id: str = "") -> None:
+        self.client_id = client_id
 
     def make(self, *scopes: str) -> AccessToken:
         """Make one for the audience of the first scope, valid for an hour."""
@@ -71,6 +78,7 @@ class LocalToken:
             "iat": now,
             "nbf": now,
             "exp": now + LOCAL_LIFETIME_S,
+            **({"appid": self.client_id} if self.client_id else {}),
         }
         head, body = _part({"alg": "none", "typ": "JWT"}), _part(claims)
         # azure-ai-ml reads the token before it submits a pipeline: the signature has to be base64, whatever it says.
@@ -120,7 +128,7 @@ def credential(settings: ConnectionSettings) -> "TokenCredential":
         ConfigError: A certificate or token file cannot be read, or a setting is none that Entra could know.
     """
     if settings.authentication is Authentication.EMULATOR:
-        return LocalCredential()
+        return LocalCredential(settings.client_id)
     from azure import identity  # noqa: PLC0415  # half a second that the user of an emulator need not wait
 
     return _build(identity, settings)  # type: ignore[no-any-return]
@@ -133,7 +141,7 @@ def async_credential(settings: ConnectionSettings) -> "AsyncTokenCredential":
         ConfigError: A certificate or token file cannot be read, or a setting is none that Entra could know.
     """
     if settings.authentication is Authentication.EMULATOR:
-        return AsyncLocalCredential()
+        return AsyncLocalCredential(settings.client_id)
     from azure.identity import aio  # noqa: PLC0415  # as above
 
     return _build(aio, settings)  # type: ignore[no-any-return]

@@ -124,14 +124,30 @@ def submit(settings: ConnectionSettings, job: Any) -> None:
         RefusedError: The service or the SDK refuses the job; the message has its words.
         UnavailableError: It was not taken, or its answer was lost; whoever tries again looks for the name first.
     """
+    with asking(settings, f"Submit job {job.name} with azure-ai-ml") as client:
+        client.jobs.create_or_update(job)
+
+
+@contextlib.contextmanager
+def asking(settings: ConnectionSettings, doing: str, **options: Any) -> Iterator[Any]:
+    """Open azure-ai-ml's client for a block, whose errors become ours.
+
+    Args:
+        settings: The workspace and the identity.
+        doing: What the block is for, as the start of a sentence; an error begins with it.
+        options: More of ``MLClient``'s own.
+
+    Raises:
+        RefusedError: The service or the SDK refuses; the message has its words.
+        UnavailableError: It was not taken, or its answer was lost.
+    """
     from azure.ai.ml.exceptions import MlException  # imported by `load` already
     from azure.core.exceptions import AzureError, HttpResponseError  # noqa: PLC0415
 
-    doing = f"Submit job {job.name} with azure-ai-ml"
     try:
         with emulator_in_reach(settings), contextlib.redirect_stderr(io.StringIO()):
             # A progress display is what keeps a failed upload from hanging for ever; it is not shown.
-            _client(settings).jobs.create_or_update(job)
+            yield _client(settings, **options)
     except HttpResponseError as error:
         status = int(error.status_code or 0)
         kind: type[ServiceError] = UnavailableError if status in TRANSIENT or not status else RefusedError
@@ -144,7 +160,7 @@ def submit(settings: ConnectionSettings, job: Any) -> None:
         raise UnavailableError(doing, message=_words(error)) from error
 
 
-def _client(settings: ConnectionSettings) -> Any:
+def _client(settings: ConnectionSettings, **options: Any) -> Any:
     from azure.ai.ml import MLClient
 
     workspace = settings.workspace
@@ -154,6 +170,7 @@ def _client(settings: ConnectionSettings) -> Any:
         workspace.resource_group,
         workspace.name,
         enable_telemetry=False,
+        **options,
     )
 
 

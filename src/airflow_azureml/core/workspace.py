@@ -71,7 +71,7 @@ CREDENTIAL_FIELDS: Mapping[Authentication, tuple[frozenset[str], frozenset[str]]
     ),
     Authentication.MANAGED_IDENTITY: (frozenset(), frozenset({"login"})),
     Authentication.WORKLOAD_IDENTITY: (frozenset(), frozenset({"tenant_id", "login", "token_file_path"})),
-    Authentication.EMULATOR: (frozenset(), frozenset()),
+    Authentication.EMULATOR: (frozenset(), frozenset({"login"})),
 }
 #: What a person calls the two fields that Airflow itself owns.
 SPOKEN = {"login": "login (client id)", "password": "password (client secret)"}
@@ -92,7 +92,7 @@ class ConnectionSettings:
         authentication: How it proves who it is.
         tenant_id: Entra tenant; for a service principal or a workload identity.
         client_id: Application id of a service principal or workload identity, or client id of a user-assigned managed
-            identity.
+            identity; for an emulator, the name of the application that its tokens are to be of.
         client_secret: A service principal's secret; never shown.
         certificate: A service principal's certificate with its private key, as PEM text; never shown.
         certificate_path: The file on the worker that holds it instead, PEM or PKCS #12.

@@ -164,8 +164,10 @@ class AzureMLGateOperator(BaseOperator, SkipMixin):
             prefixes.insert(0, f"{group.group_id}.")
             group = group.parent_group
         for name in [told] if isinstance(told, str) and told else told:
-            found = next((tasks for prefix in prefixes if (tasks := _tasks(self.dag, prefix + name))), [])
-            if not behind.intersection(found):
+            named = (_tasks(self.dag, prefix + name) for prefix in prefixes)
+            # A group further out may have a task of that name, too.
+            found = next((tasks for tasks in named if behind.intersection(tasks)), [])
+            if not found:
                 there = ", ".join(sorted(behind)) or "none"
                 raise ConfigError(f"{name!r} is no task or task group right behind {self.task_id}; there are: {there}.")
             yield from found

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
-from airflow_azureml.core.conditions import Settled, Sight, State, decide
-from airflow_azureml.core.waiting import LookAgain, WaitPolicy
+from airflow_azureml.core.conditions import Settled, Sight, State
+from airflow_azureml.core.waiting import WaitPolicy
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import AzureMLError, ConfigError, SilenceError, UnavailableError
 from airflow_azureml.hooks.azureml import AzureMLHook
@@ -150,23 +150,9 @@ class AzureMLSensor(BaseSensorOperator, abc.ABC):
 
     def _watch(self, client: "Client", settings: ConnectionSettings) -> Settled:
         """Wait in this worker, as the trigger does in the triggerer."""
-        policy = self.policy()
-        began = certain_at = time.monotonic()
-        looks = 0
-        while True:
-            looks += 1
-            try:
-                sight = self.look(client, settings)
-            except AzureMLError as error:
-                sight = Sight(what="What is waited for", state=State.UNCERTAIN, told=str(error))
-            now = time.monotonic()
-            if sight.state is not State.UNCERTAIN:
-                certain_at = now
-            match decide(sight, looks=looks, age_s=now - began, uncertain_s=now - certain_at, policy=policy):
-                case Settled() as settled:
-                    return settled
-                case LookAgain(after_s=after_s):
-                    time.sleep(after_s)
+        from airflow_azureml.client.watching import watch  # noqa: PLC0415  # not when a DAG is parsed
+
+        return watch(lambda: self.look(client, settings), policy=self.policy())
 
     def _check_options(self) -> None:
         odd: Mapping[str, bool] = {

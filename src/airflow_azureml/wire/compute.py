@@ -115,13 +115,15 @@ class Operation:
         url: Where to ask how it goes; empty when Azure did not say, or said an address that is not its own.
         status: Azure's word; only those in `FINAL` are an end.
         retry_after_s: Seconds until asking again makes sense.
-        trouble: Azure's own words on why it failed.
+        code: Azure's code for why it failed.
+        trouble: Azure's own words on why it failed, the code first.
     """
 
     doing: str
     url: str
     status: str = "InProgress"
     retry_after_s: float = RETRY_AFTER_S
+    code: str = ""
     trouble: str = ""
 
 
@@ -152,7 +154,7 @@ def create(workspace: Workspace, name: str, *, vm_size: str, vm_priority: str, s
     location = (yield look).expect(look, 200).get("location")
     inner = {"osType": "Linux", "vmSize": vm_size, "vmPriority": vm_priority, "scaleSettings": scale.to_wire()}
     body = {"location": location, "properties": {"computeType": KIND, "properties": inner}}
-    return (yield from _begin(workspace, _request(workspace, name, "PUT", f"Create compute {name}", body=body)))
+    return (yield from begin(workspace, _request(workspace, name, "PUT", f"Create compute {name}", body=body)))
 
 
 def rescale(workspace: Workspace, found: Cluster, scale: Scale) -> Flow[Operation]:
@@ -171,7 +173,7 @@ def rescale(workspace: Workspace, found: Cluster, scale: Scale) -> Flow[Operatio
     kept = {name: found.resource[name] for name in ("location", "tags", "identity") if found.resource.get(name)}
     body = {**kept, "properties": properties}
     request = _request(workspace, found.name, "PUT", f"Change compute {found.name}", body=body)
-    return (yield from _begin(workspace, request))
+    return (yield from begin(workspace, request))
 
 
 def delete(workspace: Workspace, name: str) -> Flow[Operation | None]:
@@ -184,7 +186,7 @@ def delete(workspace: Workspace, name: str) -> Flow[Operation | None]:
     request = _request(workspace, name, "DELETE", f"Delete compute {name}")
     request = evolve(request, params={**request.params, "underlyingResourceAction": "Delete"})
     try:
-        return (yield from _begin(workspace, request))
+        return (yield from begin(workspace, request))
     except RefusedError as error:
         if is_absent(error):
             return None
@@ -206,6 +208,7 @@ def follow(operation: Operation) -> Flow[Operation]:
         operation,
         status=str(body.get("status") or ("InProgress" if answer.status == 202 else "Succeeded")),  # noqa: PLR2004  # Accepted
         retry_after_s=_retry_after_s(answer, operation.retry_after_s),
+        code=str(error.get("code") or ""),
         trouble=" ".join(str(error[name]) for name in ("code", "message") if error.get(name)),
     )
 
@@ -215,7 +218,13 @@ def _request(workspace: Workspace, name: str, method: str, doing: str, *, body: 
     return Request(doing=doing, method=method, url=url, params={"api-version": API_VERSION}, json=body)
 
 
-def _begin(workspace: Workspace, request: Request) -> Flow[Operation]:
+def begin(workspace: Workspace, request: Request) -> Flow[Operation]:
+    """Ask Azure for something that takes time.
+
+    Raises:
+        RefusedError: Azure refuses it.
+        UnavailableError: The service did not take it.
+    """
     answer = yield request
     answer.expect(request, 200, 201, 202, 204)
     url = answer.headers.get("azure-asyncoperation", "")

@@ -1,6 +1,6 @@
 """One look at what a sensor waits for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -8,7 +8,7 @@ from airflow_azureml.core.conditions import Sight, State
 from airflow_azureml.core.jobs import Phase
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import ConfigError
-from airflow_azureml.wire import endpoints, jobs, models
+from airflow_azureml.wire import endpoints, jobs, models, online_sights
 from airflow_azureml.wire.absence import read
 from airflow_azureml.wire.http import Flow, Request
 
@@ -22,7 +22,8 @@ def look(workspace: Workspace, condition: str, arguments: Mapping[str, Any]) -> 
 
     Args:
         workspace: Where to look.
-        condition: ``job``, ``model_version``, ``model_at_least`` or ``endpoint``.
+        condition: ``job``, ``model_version``, ``model_at_least``, ``endpoint``, ``online_endpoint``,
+            ``online_deployment``, ``online_traffic`` or ``online_gone``.
         arguments: What that is told, by name.
 
     Raises:
@@ -30,17 +31,10 @@ def look(workspace: Workspace, condition: str, arguments: Mapping[str, Any]) -> 
         RefusedError: We may not look, or there is no such job or workspace.
         UnavailableError: The service did not say; looking again is safe.
     """
-    match condition:
-        case "job":
-            return (yield from job_ended(workspace, **arguments))
-        case "model_version":
-            return (yield from model_version(workspace, **arguments))
-        case "model_at_least":
-            return (yield from model_at_least(workspace, **arguments))
-        case "endpoint":
-            return (yield from endpoint(workspace, **arguments))
-        case _:
-            raise ConfigError(f"There is no condition {condition!r}; was it written by another version of the package?")
+    sight = _SIGHTS.get(condition)
+    if sight is None:
+        raise ConfigError(f"There is no condition {condition!r}; was it written by another version of the package?")
+    return (yield from sight(workspace, **arguments))
 
 
 def job_ended(workspace: Workspace, name: str) -> Flow[Sight]:
@@ -110,3 +104,15 @@ def _ready(what: str, word: str, result: Mapping[str, Any]) -> Sight:
         return Sight(what=what, state=State.MET, told="is there", result=result)
     state = State.FAILED if word in BROKEN else State.CHANGING
     return Sight(what=what, state=state, told=f"is {word or 'in no state'}", result=result)
+
+
+_SIGHTS: Mapping[str, Callable[..., Flow[Sight]]] = {
+    "job": job_ended,
+    "model_version": model_version,
+    "model_at_least": model_at_least,
+    "endpoint": endpoint,
+    "online_endpoint": online_sights.endpoint_ready,
+    "online_deployment": online_sights.deployment_ready,
+    "online_traffic": online_sights.traffic_moved,
+    "online_gone": online_sights.gone,
+}

@@ -39,6 +39,17 @@ def storage_account(workspace: Workspace) -> Flow[str]:
     return str(properties.get("storageAccount") or "")
 
 
+def region(workspace: Workspace) -> Flow[str]:
+    """Find the region of a workspace, as Azure spells it: ``westeurope``.
+
+    Raises:
+        RefusedError: There is no such workspace, or we may not read it.
+        UnavailableError: The service did not say; asking again is safe.
+    """
+    look = _look(workspace)
+    return str((yield look).expect(look, 200).get("location") or "")
+
+
 def _look(workspace: Workspace) -> Request:
     return Request(
         doing=f"Read workspace {workspace.name} in resource group {workspace.resource_group}",

@@ -284,7 +284,7 @@ tries("batch_endpoints.begin_delete", lambda: ml.batch_endpoints.begin_delete(ba
 # schedules
 
 
-@dsl.pipeline(default_compute="serverless")
+@dsl.pipeline(default_compute="serverless")  # type: ignore[untyped-decorator]  # the SDK says no types
 def nightly() -> None:
     """Run one step."""
     ml.components.get(component.name, "1")(rows=Input(type="uri_file", path=f"azureml:{data.name}:1"))

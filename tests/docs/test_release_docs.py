@@ -1,0 +1,87 @@
+"""What the page on releases says is so, and the DAG that it shows can be parsed anywhere."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_azureml.core.profiling import Goal
+from airflow_azureml.core.smoke_file import parse
+from airflow_azureml.operators.profile import AzureMLProfileOperator, AzureMLSetDeploymentOperator
+from airflow_azureml.operators.release import AzureMLPlanReleaseOperator
+from airflow_azureml.operators.smoke import AzureMLSmokeTestOperator
+from airflow_azureml.task_groups.release import Profiling, Stage, release
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/how-to/release.md"
+FILE = ROOT / "dags/release_on_registration.py"
+#: Parse a DAG file, and say what is in it, and what was loaded for that.
+TELL = """
+import runpy, sys
+from airflow.sdk.definitions._internal.contextmanager import DagContext
+DagContext.current_autoregister_module_name = "__main__"
+runpy.run_path(sys.argv[1])
+(dag,) = [dag for dag, _ in DagContext.autoregistered_dags]
+print(dag.dag_id, len(dag.tasks), [name for name in ("azure", "numpy", "polars", "aiohttp") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *(AzureMLSmokeTestOperator, AzureMLProfileOperator, AzureMLSetDeploymentOperator),
+        *(AzureMLPlanReleaseOperator, Stage, Goal, Profiling, release),
+    ],
+    ids=lambda what: what.__name__,
+)
+def test_every_argument_has_its_sentence(what: object) -> None:
+    told = inspect.getdoc(what) or ""
+    arguments = set(inspect.signature(what).parameters)  # type: ignore[arg-type]  # all are callable
+
+    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+
+
+def test_the_smoke_tests_that_are_shown_are_smoke_tests() -> None:
+    (shown,) = re.findall(r"```yaml\n(schema: 1\n.*?)```", PAGE.read_text(), re.DOTALL)
+
+    tests = parse(shown, name="release.md")
+
+    assert [case.status for case in tests.cases] == ["200", "400", "400"]
+    assert tests.latency is not None
+
+
+def test_the_table_names_every_task_of_the_group() -> None:
+    with DAG("d", schedule=None) as dag:
+        release(
+            "release",
+            model="m:1",
+            spec="deployment.yml",
+            tests="smoke.yaml",
+            qa=Stage(endpoint="qa"),
+            production=Stage(endpoint="scoring"),
+            profiling=Profiling(goal=Goal(rate_per_s=1, latency_ms=1)),
+        )
+    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", PAGE.read_text(), re.MULTILINE))))
+
+    assert named == {each.removeprefix("release.").partition(".")[0] for each in dag.task_ids}
+
+
+def test_the_dag_that_is_shown_is_parsed_without_what_its_tasks_need(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TELL, str(FILE)],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    # The champion, eight tasks of the release, and of its rollout: to 10 %, an approval, the rest, and the end.
+    assert done.stdout.splitlines()[-1] == "release_on_registration 15 []"
+    assert len(FILE.read_text().splitlines()) < 80
