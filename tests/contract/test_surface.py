@@ -9,6 +9,9 @@ import pytest
 from tests.contract import surface
 from tests.contract.conftest import Emulator
 
+#: azure-ai-ml warns of itself when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 
 @pytest.fixture(scope="module")
 def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

@@ -44,7 +44,11 @@ def test_a_key_is_in_no_text_of_the_value() -> None:
     assert "Ed25519PrivateKey" not in repr(found)
 
 
-@pytest.mark.parametrize("wrong", ["secret", "AAAA", PUBLIC, "ä", PRIVATE[:-4], X25519])
+@pytest.mark.parametrize(
+    "wrong",
+    ["secret", "AAAA", PUBLIC, "ä", PRIVATE[:-4], X25519],
+    ids=["a word", "bytes", "a public key", "no ASCII", "a key cut short", "a key for something else"],
+)
 def test_a_password_that_is_no_key_is_refused_and_not_shown(wrong: str) -> None:
     with pytest.raises(ConfigError, match="its password is no private key of Ed25519") as caught:
         parse(wrong)
