@@ -10,17 +10,17 @@ import pytest
 from demo.airflow import default_template
 from demo.stack import Airflow, Azurite, Emulator, airflow_environment
 
-#: Tests of a running Airflow, which is one for a whole run, and heavy.
+#: Folders whose tests share a running Airflow, which is heavy.
 OF_AIRFLOW = frozenset({"acceptance", "airflow"})
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, keep those of a file in one, and all of a running Airflow in one."""
     here = Path(__file__).parent
     for item in items:
-        path = item.path.relative_to(here)
-        group = "airflow" if path.parts[0] in OF_AIRFLOW else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        folder, *below = item.path.relative_to(here).parts
+        item.add_marker(pytest.mark.xdist_group(folder if folder in OF_AIRFLOW else "-".join((folder, *below))))
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.contract.asset_shapes import LATEST, container_of, said_of, version_of
 from tests.contract.shapes import (
     ACCOUNT,
-    GROUP,
     GUID,
     GUID_OF_WORKSPACE,
-    NAME,
     OF_ASSET,
-    SUBSCRIPTION,
     TIME,
     TYPE,
     Answers,
@@ -30,40 +28,11 @@ from tests.contract.shapes import (
 )
 
 _V = "2022-05-01"
-_LATEST = "$orderBy=createdtime%20desc&$top=1"
-_PLACE = "datastores/workspaceblobstore/paths/LocalUpload/0123456789abcdef0123456789abcdef"
-_LONG = f"azureml://subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}/workspaces/{NAME}/{_PLACE}"
-
-
-def _version(segment: str, name: str, version: str, properties: Any, *, of: Any = OF_ASSET) -> Any:
-    return {
-        "id": f"{W}/{segment}/{name}/versions/{version}",
-        "name": version,
-        "type": f"{TYPE}/{segment}/versions",
-        "properties": properties,
-        "systemData": of,
-    }
-
-
-def _container(segment: str, name: Any, properties: Any, *, of: Any = OF_ASSET) -> Any:
-    return {
-        "id": f"{W}/{segment}/{name}" if isinstance(name, str) else like(f"{W}/{segment}/<word>"),
-        "name": name,
-        "type": f"{TYPE}/{segment}",
-        "properties": {"isArchived": False, **properties},
-        "systemData": of,
-    }
-
-
-def _said(**more: Any) -> Any:
-    return {"description": None, "tags": {}, "properties": {}, "isArchived": False, "isAnonymous": False, **more}
-
-
 # code
 
 _HASHED = {"hash_sha256": "bbd95444", "hash_version": "202208"}
 _CODE_URI = f"https://{ACCOUNT}.blob.core.windows.net/azureml-blobstore-{GUID_OF_WORKSPACE}/LocalUpload/0123/src"
-_CODE = _version("codes", "src", "1", _said(properties=_HASHED, codeUri=_CODE_URI, provisioningState="Succeeded"))
+_CODE = version_of("codes", "src", "1", said_of(properties=_HASHED, codeUri=_CODE_URI, provisioningState="Succeeded"))
 CODE = [
     Exchange(
         "PUT code",
@@ -91,12 +60,12 @@ _IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
 
 
 def _environment(version: str, *, name: str = "env", **more: Any) -> Any:
-    return _version(
+    return version_of(
         "environments",
         name,
         version,
         {
-            **_said(),
+            **said_of(),
             "autoDeleteSetting": None,
             "environmentType": "UserCreated",
             "image": _IMAGE,
@@ -188,8 +157,8 @@ _SHOWN_SPEC = {
     "resources": {"instance_count": "1"},
 }
 _HASH = {"client_component_hash": "b95ddaa1-ef7c-c7e5-b9aa-91d5ff9b6914"}
-_COMPONENT = _version(
-    "components", "basic", "1", _said(tags={"owner": "sdkteam"}, properties=_HASH, componentSpec=_SHOWN_SPEC)
+_COMPONENT = version_of(
+    "components", "basic", "1", said_of(tags={"owner": "sdkteam"}, properties=_HASH, componentSpec=_SHOWN_SPEC)
 )
 _NO_COMPONENT = refused("UserError", "Not found component basic.", "NotFound", "ComponentNotFound")
 _SENT_COMPONENT = {
@@ -255,7 +224,7 @@ COMPONENTS = [
     ),
     Exchange(
         "GET latest version of a component",
-        f"components/basic/versions?{_LATEST}",
+        f"components/basic/versions?{LATEST}",
         200,
         {"value": [_COMPONENT]},
         version=_V2,
@@ -264,21 +233,21 @@ COMPONENTS = [
         "GET component container",
         "components/basic",
         200,
-        _container("components", "basic", _OF_COMPONENT, of=_TIMES),
+        container_of("components", "basic", _OF_COMPONENT, of=_TIMES),
         version=_V2,
     ),
     Exchange(
         "GET components",
         "components?listViewType=ActiveOnly",
         200,
-        {"value": Each(_container("components", like("<word>"), _OF_COMPONENT), at_least=1)},
+        {"value": Each(container_of("components", like("<word>"), _OF_COMPONENT), at_least=1)},
         version=_V2,
     ),
     Exchange(
         "PUT component container that is archived",
         "components/basic",
         200,
-        _container("components", "basic", {**_OF_COMPONENT, "isArchived": True}, of=_TIMES),
+        container_of("components", "basic", {**_OF_COMPONENT, "isArchived": True}, of=_TIMES),
         sent={"properties": {"description": "", "properties": {}, "tags": {}, "isArchived": True}},
         version=_V2,
     ),
@@ -290,7 +259,7 @@ COMPONENTS = [
             "id": like(f"{W}/components/azureml_anonymous/versions/<guid>"),
             "name": GUID,
             "type": f"{TYPE}/components/versions",
-            "properties": _said(isAnonymous=True, componentSpec=_ANONYMOUS_SPEC),
+            "properties": said_of(isAnonymous=True, componentSpec=_ANONYMOUS_SPEC),
             "systemData": OF_ASSET,
         },
         sent={"properties": {"isAnonymous": True, "isArchived": False, "componentSpec": _ANONYMOUS}},

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.contract.asset_shapes import LATEST, LONG, PLACE, container_of, said_of, version_of
 from tests.contract.shapes import (
-    GROUP,
     GUID_OF_WORKSPACE,
-    NAME,
     OF_ASSET,
-    SUBSCRIPTION,
-    TYPE,
     Answers,
     Azure,
     Each,
@@ -26,40 +23,11 @@ from tests.contract.shapes import (
 )
 
 _V = "2022-05-01"
-_LATEST = "$orderBy=createdtime%20desc&$top=1"
-_PLACE = "datastores/workspaceblobstore/paths/LocalUpload/0123456789abcdef0123456789abcdef"
-_LONG = f"azureml://subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}/workspaces/{NAME}/{_PLACE}"
-
-
-def _version(segment: str, name: str, version: str, properties: Any, *, of: Any = OF_ASSET) -> Any:
-    return {
-        "id": f"{W}/{segment}/{name}/versions/{version}",
-        "name": version,
-        "type": f"{TYPE}/{segment}/versions",
-        "properties": properties,
-        "systemData": of,
-    }
-
-
-def _container(segment: str, name: Any, properties: Any, *, of: Any = OF_ASSET) -> Any:
-    return {
-        "id": f"{W}/{segment}/{name}" if isinstance(name, str) else like(f"{W}/{segment}/<word>"),
-        "name": name,
-        "type": f"{TYPE}/{segment}",
-        "properties": {"isArchived": False, **properties},
-        "systemData": of,
-    }
-
-
-def _said(**more: Any) -> Any:
-    return {"description": None, "tags": {}, "properties": {}, "isArchived": False, "isAnonymous": False, **more}
-
-
 _NEW_DATA = {name: OF_ASSET[name] for name in ("createdAt", "createdBy", "createdByType", "lastModifiedAt")}
 
 
 def _data(uri: str, *, of: Any, version: str = "foo", kind: str = "uri_file", **more: Any) -> Any:
-    return _version("data", "asset", version, _said(dataUri=uri, dataType=kind, **more), of=of)
+    return version_of("data", "asset", version, said_of(dataUri=uri, dataType=kind, **more), of=of)
 
 
 def _sent_data(uri: str, kind: str, **more: Any) -> Any:
@@ -67,22 +35,22 @@ def _sent_data(uri: str, kind: str, **more: Any) -> Any:
     return {"properties": {**said, "dataType": kind, "dataUri": uri, **more}}
 
 
-_FILE = f"azureml://{_PLACE}/train.py"
+_FILE = f"azureml://{PLACE}/train.py"
 DATA = [
     Exchange(
         "PUT data",
         "data/asset/versions/foo",
         201,
-        _data(f"{_LONG}/train.py", of=_NEW_DATA),
+        _data(f"{LONG}/train.py", of=_NEW_DATA),
         sent=_sent_data(_FILE, "uri_file"),
         headers={"Location": like(f"<any>{W}/data/asset/versions/foo?api-version=<any>")},
     ),
-    Exchange("GET data", "data/asset/versions/foo", 200, _data(f"{_LONG}/train.py", of=_NEW_DATA)),
+    Exchange("GET data", "data/asset/versions/foo", 200, _data(f"{LONG}/train.py", of=_NEW_DATA)),
     Exchange(
         "GET data container",
         "data/asset",
         200,
-        _container(
+        container_of(
             "data",
             "asset",
             {
@@ -98,7 +66,7 @@ DATA = [
         "PUT data that is archived",
         "data/asset/versions/foo",
         200,
-        _data(f"{_LONG}/train.py", of=OF_ASSET, isArchived=True),
+        _data(f"{LONG}/train.py", of=OF_ASSET, isArchived=True),
         sent=_sent_data(_FILE, "uri_file", isArchived=True),
         headers={"Location": None},
     ),
@@ -106,8 +74,8 @@ DATA = [
         "PUT data of a folder",
         "data/asset/versions/2",
         201,
-        _data(f"{_LONG}/folder/", of=_NEW_DATA, version="2", kind="uri_folder"),
-        sent=_sent_data(f"azureml://{_PLACE}/folder", "uri_folder"),
+        _data(f"{LONG}/folder/", of=_NEW_DATA, version="2", kind="uri_folder"),
+        sent=_sent_data(f"azureml://{PLACE}/folder", "uri_folder"),
     ),
     Exchange(
         "GET data versions that are not archived",
@@ -116,7 +84,7 @@ DATA = [
         {
             "value": [
                 _data(
-                    f"azureml://workspaces/{GUID_OF_WORKSPACE}/{_PLACE}/folder/",
+                    f"azureml://workspaces/{GUID_OF_WORKSPACE}/{PLACE}/folder/",
                     of=_NEW_DATA,
                     version="2",
                     kind="uri_folder",
@@ -130,8 +98,8 @@ _FLAVORS = {"sklearn": {"data": {"sklearn_version": "0.23.2"}}}
 
 
 def _model(version: str, **more: Any) -> Any:
-    uri = f"{_LONG}/model".replace("resourcegroups", "resourceGroups")
-    said = _said(
+    uri = f"{LONG}/model".replace("resourcegroups", "resourceGroups")
+    said = said_of(
         autoDeleteSetting=None,
         flavors=_FLAVORS,
         modelType="mlflow_model",
@@ -141,7 +109,7 @@ def _model(version: str, **more: Any) -> Any:
         stage="Production",
         intellectualProperty=None,
     )
-    return _version("models", "model", version, said | more)
+    return version_of("models", "model", version, said | more)
 
 
 _SENT_MODEL = {
@@ -151,10 +119,10 @@ _SENT_MODEL = {
     "isArchived": False,
     "flavors": _FLAVORS,
     "modelType": "mlflow_model",
-    "modelUri": f"{_LONG}/model",
+    "modelUri": f"{LONG}/model",
     "stage": "Production",
 }
-_OF_MODEL = _container(
+_OF_MODEL = container_of(
     "models",
     like("<word>"),
     {
@@ -192,7 +160,7 @@ MODELS = [
     ),
     Exchange(
         "GET latest version of a model",
-        f"models/model/versions?api-version={_V}&{_LATEST}",
+        f"models/model/versions?api-version={_V}&{LATEST}",
         200,
         {
             "value": [_model("2")],
