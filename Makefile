@@ -42,7 +42,7 @@ down: ## End what `make up` started
 
 .PHONY: test
 test: install ## Run every test in two processes, or in one those of TESTS="tests/unit -k name"
-	@$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 2 --dist loadgroup)
+	@$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 2)
 
 .PHONY: lint
 lint: environment ## Run ruff, mypy and import-linter

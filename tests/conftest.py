@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from demo.airflow import default_template
 from demo.stack import Airflow, Azurite, Emulator, airflow_environment
@@ -14,13 +16,18 @@ from demo.stack import Airflow, Azurite, Emulator, airflow_environment
 OF_AIRFLOW = frozenset({"acceptance", "airflow"})
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, keep those of a file in one, and all of a running Airflow in one."""
-    here = Path(__file__).parent
-    for item in items:
-        folder, *below = item.path.relative_to(here).parts
-        item.add_marker(pytest.mark.xdist_group(folder if folder in OF_AIRFLOW else "-".join((folder, *below))))
+class _ByFile(LoadScopeScheduling):
+    """Keeps the tests of a file in one process, and those of a running Airflow in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        return folder if folder in OF_AIRFLOW else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Distribute tests where they run in several processes."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
