@@ -16,7 +16,7 @@ from demo.stack import Airflow, Azurite, Emulator, airflow_environment
 OF_AIRFLOW = frozenset({"acceptance", "airflow"})
 
 
-class _ByFile(LoadScopeScheduling):
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist says no types
     """Keeps the tests of a file in one process, and those of a running Airflow in one."""
 
     def _split_scope(self, nodeid: str) -> str:
