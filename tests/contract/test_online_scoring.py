@@ -91,6 +91,9 @@ def test_a_model_that_fails_is_a_424_which_the_metrics_tell_from_a_success(scori
 
 def test_latencies_are_those_of_a_deployment_in_its_minute(scoring: Scoring) -> None:
     scoring.deploy("slow")
+    # From the beginning of a minute, so that all of them are of one.
+    now_s = scoring.client.get("/control/clock").json()["now_s"]
+    scoring.client.post("/control/clock/advance", json={"seconds": 60 - now_s % 60})
     for sleep_s in (0.3, 0.3, 0.3, 0.9):
         scoring.ask({"sleep_s": sleep_s}, azureml_model_deployment="slow")
     scoring.client.post("/control/clock/advance", json={"seconds": 120})
