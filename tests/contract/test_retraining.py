@@ -10,6 +10,7 @@ import pytest
 
 from airflow_azureml.client.blob_documents import BlobDocuments
 from airflow_azureml.client.retraining import Holdings
+from airflow_azureml.client.workspace_documents import WorkspaceDocuments
 from airflow_azureml.core.retraining import document_of
 from airflow_azureml.errors import ProtocolError
 from demo.azure import ACCOUNT
@@ -38,7 +39,7 @@ def never(_: str) -> bool:
 
 async def test_of_many_that_take_a_model_at_once_one_has_it_and_all_are_told_who(store: BlobDocuments) -> None:
     async with store as documents:
-        opened = Holdings(documents)
+        opened = Holdings(WorkspaceDocuments(documents))
         for number in range(ROUNDS):
             runs = [f"dag/{number}-{rival}/group" for rival in range(RIVALS)]
             found = await asyncio.gather(*(opened.take("m", run, instance="a", lives=always) for run in runs))
@@ -50,7 +51,7 @@ async def test_of_many_that_take_a_model_at_once_one_has_it_and_all_are_told_who
 
 async def test_taking_it_again_changes_nothing(store: BlobDocuments) -> None:
     async with store as documents:
-        opened = Holdings(documents)
+        opened = Holdings(WorkspaceDocuments(documents))
         first = await opened.take("m", "d/r/g", instance="a", lives=always)
 
         assert await opened.take("m", "d/r/g", instance="a", lives=never) == first
@@ -58,7 +59,7 @@ async def test_taking_it_again_changes_nothing(store: BlobDocuments) -> None:
 
 async def test_a_model_whose_run_has_died_is_taken_over_by_one_of_those_who_want_it(store: BlobDocuments) -> None:
     async with store as documents:
-        opened = Holdings(documents)
+        opened = Holdings(WorkspaceDocuments(documents))
         for number in range(ROUNDS):
             await opened.take("m", f"d/dead-{number}/g", instance="a", lives=never)
             runs = [f"d/{number}-{rival}/g" for rival in range(RIVALS)]
@@ -75,7 +76,7 @@ async def test_a_model_whose_run_has_died_is_taken_over_by_one_of_those_who_want
 
 async def test_a_run_of_another_airflow_is_not_asked_after_and_is_respected(store: BlobDocuments) -> None:
     async with store as documents:
-        opened = Holdings(documents)
+        opened = Holdings(WorkspaceDocuments(documents))
         await opened.take("m", "d/r/g", instance="north", lives=never)
 
         found = await opened.take("m", "d/r/g", instance="south", lives=never)
@@ -85,7 +86,7 @@ async def test_a_run_of_another_airflow_is_not_asked_after_and_is_respected(stor
 
 async def test_only_who_holds_a_model_gives_it_back(store: BlobDocuments) -> None:
     async with store as documents:
-        opened = Holdings(documents)
+        opened = Holdings(WorkspaceDocuments(documents))
         await opened.take("m", "d/mine/g", instance="a", lives=always)
 
         others = await opened.give_back("m", "d/other/g", instance="a")
@@ -99,7 +100,7 @@ async def test_only_who_holds_a_model_gives_it_back(store: BlobDocuments) -> Non
 
 async def test_two_models_are_held_apart(store: BlobDocuments) -> None:
     async with store as documents:
-        opened = Holdings(documents)
+        opened = Holdings(WorkspaceDocuments(documents))
         one = await opened.take("m", "d/1/g", instance="a", lives=always)
         other = await opened.take("M", "d/2/g", instance="a", lives=always)
 
@@ -111,4 +112,4 @@ async def test_what_somebody_else_wrote_there_gives_the_model_to_nobody(store: B
         await documents.create({document_of("m"): json.dumps({"schema": 7})})
 
         with pytest.raises(ProtocolError, match="not of schema 1"):
-            await Holdings(documents).take("m", "d/r/g", instance="a", lives=never)
+            await Holdings(WorkspaceDocuments(documents)).take("m", "d/r/g", instance="a", lives=never)

@@ -1,24 +1,17 @@
 """Who publishes what, in a document for each folder beside the workspace's own data."""
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow_azureml.client.azureml import AsyncClient
-from airflow_azureml.client.blob_documents import BlobDocuments
 from airflow_azureml.client.sdk import emulator_in_reach
-from airflow_azureml.core.places import in_datastore
+from airflow_azureml.client.workspace_documents import FOLDER, workspace_documents
 from airflow_azureml.core.publication_claims import Claim, document_of
-from airflow_azureml.errors import ConfigError, OvertakenError, UnavailableError
-from airflow_azureml.wire import datastores
+from airflow_azureml.errors import OvertakenError
 
 if TYPE_CHECKING:
-    from airflow_azureml.core.documents import Document, Documents
     from airflow_azureml.core.workspace import ConnectionSettings
-
-#: Where it is written: in the datastore that every workspace has.
-FOLDER = "azureml://datastores/workspaceblobstore/paths/airflow-azureml/"
-#: How often a change is tried again when somebody else was faster.
-TRIES = 20
 
 
 class Claims:
@@ -77,35 +70,23 @@ class Claims:
             return asyncio.run(self._opened(begins=begins))
 
     async def _opened(self, *, begins: bool) -> Claim:
-        place = in_datastore(self._folder)
-        if place is None:
-            raise ConfigError(f"{self._folder!r} is no folder azureml://datastores/NAME/paths/FOLDER/.")
-        async with AsyncClient(self._settings) as client:
-            store = await client.run(datastores.named(self._settings.workspace, place.name))
-        prefix = f"{place.path.rstrip('/')}/" if place.path else ""
-        name = f"{prefix}{document_of(self._bundle)}"
-        container = store.container_url(self._settings.addresses.storage)
-        async with BlobDocuments(self._settings, container) as documents:
+        name = document_of(self._bundle)
+        async with (
+            AsyncClient(self._settings) as client,
+            workspace_documents(self._settings, client, self._folder) as documents,
+        ):
             if begins:
-                return await self._begun(documents, name)
-            return (await _read(documents, name))[0]
+                return await documents.change(name, self._begun, doing=f"Begin to publish {self._bundle}")
+            return _parsed(await documents.read(name))
 
-    async def _begun(self, documents: "Documents", name: str) -> Claim:
-        for _ in range(TRIES):
-            found, document = await _read(documents, name)
-            if found.knows(self._owner, self._version):
-                if found.version != self._version:
-                    raise self._overtaken(found)
-                return found
-            wanted = found.begun(self._owner, self._version, now=await documents.now())
-            text = wanted.to_text()
-            if document is None:
-                is_ours = bool(await documents.create({name: text}))
-            else:
-                is_ours = bool(await documents.replace({name: (document.version, text)}))
-            if is_ours:
-                return wanted
-        raise UnavailableError(f"Begin to publish {self._bundle}", message=f"Others were faster {TRIES} times.")
+    def _begun(self, text: str | None, now: datetime) -> tuple[Claim, str | None]:
+        found = _parsed(text)
+        if found.knows(self._owner, self._version):
+            if found.version != self._version:
+                raise self._overtaken(found)
+            return found, None
+        wanted = found.begun(self._owner, self._version, now=now)
+        return wanted, wanted.to_text()
 
     def _overtaken(self, by: Claim) -> OvertakenError:
         return OvertakenError(
@@ -115,6 +96,5 @@ class Claims:
         )
 
 
-async def _read(documents: "Documents", name: str) -> "tuple[Claim, Document | None]":
-    document = (await documents.read([name])).get(name)
-    return Claim() if document is None else Claim.from_text(document.text), document
+def _parsed(text: str | None) -> Claim:
+    return Claim() if text is None else Claim.from_text(text)

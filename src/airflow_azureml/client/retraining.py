@@ -8,20 +8,11 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from airflow_azureml.client.azureml import AsyncClient
-from airflow_azureml.client.blob_documents import BlobDocuments
-from airflow_azureml.core.documents import Document, Documents
-from airflow_azureml.core.places import in_datastore
+from airflow_azureml.client.workspace_documents import FOLDER, WorkspaceDocuments, workspace_documents
 from airflow_azureml.core.retraining import Holding, Standing, document_of
-from airflow_azureml.errors import ConfigError, UnavailableError
-from airflow_azureml.wire import datastores
 
 if TYPE_CHECKING:
     from airflow_azureml.core.workspace import ConnectionSettings
-
-#: Where it is written, unless told otherwise: in the datastore that every workspace has.
-FOLDER = "azureml://datastores/workspaceblobstore/paths/airflow-azureml/"
-#: How often a change is tried again when somebody else was faster.
-TRIES = 20
 
 
 @frozen
@@ -29,12 +20,10 @@ class Holdings:
     """Who holds which model.
 
     Args:
-        documents: Where that is written; opened and closed by the caller.
-        folder: With what every id begins: empty, or a path with a slash at its end.
+        documents: Where that is written.
     """
 
-    documents: Documents
-    folder: str = ""
+    documents: WorkspaceDocuments
 
     async def look(self, model: str) -> Holding:
         """Read what is written of a model.
@@ -43,7 +32,7 @@ class Holdings:
             ProtocolError: It cannot be read.
             ServiceError: Storage refused, or does not answer.
         """
-        return (await self._read(model))[0]
+        return _parsed(model, await self.documents.read(document_of(model)))
 
     async def take(self, model: str, owner: str, *, instance: str, lives: Callable[[str], bool]) -> Holding:
         """Take a model for a run, unless another run that lives holds it; again changes nothing.
@@ -62,19 +51,19 @@ class Holdings:
             UnavailableError: Others were always faster, or storage does not answer.
             RefusedError: The identity may not write there (role Storage Blob Data Contributor).
         """
-        for _ in range(TRIES):
-            found, document = await self._read(model)
-            now = await self.documents.now()
+
+        def _taken(text: str | None, now: datetime) -> tuple[Holding, str | None]:
+            found = _parsed(model, text)
             match found.standing(owner, instance, now=now):
                 case Standing.MINE | Standing.FOREIGN:
-                    return found
+                    return found, None
                 case Standing.ANOTHER if lives(found.owner):
-                    return found
+                    return found, None
                 case _:
                     wanted = found.taken(owner, instance, now=now)
-                    if await self._write(wanted, document):
-                        return wanted
-        raise _crowded(model)
+                    return wanted, wanted.to_text()
+
+        return await self.documents.change(document_of(model), _taken, doing=_doing(model))
 
     async def give_back(self, model: str, owner: str, *, instance: str) -> Holding:
         """Give a model back, if this run holds it; again changes nothing.
@@ -86,26 +75,19 @@ class Holdings:
             ProtocolError: What is written cannot be read.
             ServiceError: Storage refused, or does not answer.
         """
-        for _ in range(TRIES):
-            found, document = await self._read(model)
-            now = await self.documents.now()
+
+        def _given_back(text: str | None, now: datetime) -> tuple[Holding, str | None]:
+            found = _parsed(model, text)
             if found.standing(owner, instance, now=now) is not Standing.MINE:
-                return found
+                return found, None
             wanted = found.given_back(now=now)
-            if await self._write(wanted, document):
-                return wanted
-        raise _crowded(model)
+            return wanted, wanted.to_text()
 
-    async def _read(self, model: str) -> tuple[Holding, Document | None]:
-        name = f"{self.folder}{document_of(model)}"
-        document = (await self.documents.read([name])).get(name)
-        return Holding(model=model) if document is None else Holding.from_text(document.text), document
+        return await self.documents.change(document_of(model), _given_back, doing=_doing(model))
 
-    async def _write(self, wanted: Holding, over: Document | None) -> bool:
-        name, text = f"{self.folder}{document_of(wanted.model)}", wanted.to_text()
-        if over is None:
-            return bool(await self.documents.create({name: text}))
-        return bool(await self.documents.replace({name: (over.version, text)}))
+
+def _parsed(model: str, text: str | None) -> Holding:
+    return Holding(model=model) if text is None else Holding.from_text(text)
 
 
 @contextlib.asynccontextmanager
@@ -124,14 +106,8 @@ async def holdings(settings: "ConnectionSettings", *, folder: str = FOLDER) -> A
         UnavailableError: The workspace does not answer.
         ConfigError: The datastore is no container of blobs, or this is no folder of one.
     """
-    place = in_datastore(folder)
-    if place is None or place.workspace not in {"", settings.workspace.name.lower()}:
-        raise ConfigError(f"{folder!r} is no folder azureml://datastores/NAME/paths/FOLDER/ of the workspace.")
-    async with AsyncClient(settings) as client:
-        store = await client.run(datastores.named(settings.workspace, place.name))
-    container = store.container_url(settings.addresses.storage)
-    async with BlobDocuments(settings, container) as documents:
-        yield Holdings(documents, f"{place.path.rstrip('/')}/" if place.path else "")
+    async with AsyncClient(settings) as client, workspace_documents(settings, client, folder) as documents:
+        yield Holdings(documents)
 
 
 async def last_retraining(settings: "ConnectionSettings", model: str) -> tuple[str, datetime | None]:
@@ -149,5 +125,5 @@ async def last_retraining(settings: "ConnectionSettings", model: str) -> tuple[s
     return found.owner if found.is_held else "", found.last
 
 
-def _crowded(model: str) -> UnavailableError:
-    return UnavailableError(f"Take model {model} for a retraining", message=f"Others were faster {TRIES} times.")
+def _doing(model: str) -> str:
+    return f"Take model {model} for a retraining"

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from airflow_azureml.client.azureml import AsyncClient
-from airflow_azureml.client.blob_documents import BlobDocuments
-from airflow_azureml.core.documents import Document, Documents
-from airflow_azureml.core.places import in_datastore
+from airflow_azureml.client.workspace_documents import FOLDER, WorkspaceDocuments, workspace_documents
 from airflow_azureml.core.rollout import SOON_S, Act, Deed, LookAgain, Policy, Progress, decide
 from airflow_azureml.core.rollout_record import Phase, Rollout, document_of
 from airflow_azureml.core.workspace import Workspace
-from airflow_azureml.errors import AzureMLError, ConfigError, RefusedError, RollbackFailedError, UnavailableError
-from airflow_azureml.wire import datastores, online
+from airflow_azureml.errors import AzureMLError, RefusedError, RollbackFailedError, UnavailableError
+from airflow_azureml.wire import online
 from airflow_azureml.wire.online_sights import truth
 from airflow_azureml.wire.rollout import look
 
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Where it is written, unless told otherwise: in the datastore that every workspace has.
-FOLDER = "azureml://datastores/workspaceblobstore/paths/airflow-azureml/"
-#: How often a change is tried again when somebody else was faster.
-TRIES = 20
 #: What Azure answers while another change of the endpoint is under way.
 CONFLICT = 409
 #: How what is written changes, by the store's time; None for what needs no change.
@@ -42,12 +36,10 @@ class Rollouts:
     """What is written of the rollouts of a workspace.
 
     Args:
-        documents: Where; opened and closed by the caller.
-        folder: With what every id begins: empty, or a path with a slash at its end.
+        documents: Where.
     """
 
-    documents: Documents
-    folder: str = ""
+    documents: WorkspaceDocuments
 
     async def read(self, endpoint: str) -> Rollout:
         """Read what is written of an endpoint's last rollout; one without an owner where there never was any.
@@ -56,7 +48,7 @@ class Rollouts:
             ProtocolError: It cannot be read.
             ServiceError: Storage refused, or does not answer.
         """
-        return (await self._read(endpoint))[0]
+        return _parsed(endpoint, await self.documents.read(document_of(endpoint)))
 
     async def change(self, endpoint: str, change: Change) -> Rollout:
         """Change what is written, by compare-and-set.
@@ -69,14 +61,14 @@ class Rollouts:
             UnavailableError: Others were always faster, or storage does not answer.
             RefusedError: The identity may not write there (role Storage Blob Data Contributor).
         """
-        for _ in range(TRIES):
-            found, document = await self._read(endpoint)
-            wanted = change(found, await self.documents.now())
-            if wanted is None:
-                return found
-            if await self._write(wanted, document):
-                return wanted
-        raise UnavailableError(f"Write down the rollout of {endpoint}", message=f"Others were faster {TRIES} times.")
+
+        def _changed(text: str | None, now: datetime) -> tuple[Rollout, str | None]:
+            found = _parsed(endpoint, text)
+            wanted = change(found, now)
+            return (found, None) if wanted is None else (wanted, wanted.to_text())
+
+        doing = f"Write down the rollout of {endpoint}"
+        return await self.documents.change(document_of(endpoint), _changed, doing=doing)
 
     async def texts(self) -> list[str]:
         """Read what is written of the last rollout of each endpoint; see `Rollout.from_text`.
@@ -84,18 +76,11 @@ class Rollouts:
         Raises:
             ServiceError: Storage refused, or does not answer.
         """
-        return [one.text async for page in self.documents.scan(f"{self.folder}rollouts/") for one in page]
+        return await self.documents.texts("rollouts/")
 
-    async def _read(self, endpoint: str) -> tuple[Rollout, Document | None]:
-        name = f"{self.folder}{document_of(endpoint)}"
-        document = (await self.documents.read([name])).get(name)
-        return Rollout(endpoint=endpoint) if document is None else Rollout.from_text(document.text), document
 
-    async def _write(self, wanted: Rollout, over: Document | None) -> bool:
-        name, text = f"{self.folder}{document_of(wanted.endpoint)}", wanted.to_text()
-        if over is None:
-            return bool(await self.documents.create({name: text}))
-        return bool(await self.documents.replace({name: (over.version, text)}))
+def _parsed(endpoint: str, text: str | None) -> Rollout:
+    return Rollout(endpoint=endpoint) if text is None else Rollout.from_text(text)
 
 
 @frozen(kw_only=True)
@@ -282,11 +267,5 @@ async def helm(settings: "ConnectionSettings", *, folder: str = FOLDER) -> Async
         UnavailableError: The workspace does not answer.
         ConfigError: The datastore is no container of blobs, or this is no folder of one.
     """
-    place = in_datastore(folder)
-    if place is None or place.workspace not in {"", settings.workspace.name.lower()}:
-        raise ConfigError(f"{folder!r} is no folder azureml://datastores/NAME/paths/FOLDER/ of the workspace.")
-    async with AsyncClient(settings) as client:
-        store = await client.run(datastores.named(settings.workspace, place.name))
-        async with BlobDocuments(settings, store.container_url(settings.addresses.storage)) as documents:
-            written = Rollouts(documents, f"{place.path.rstrip('/')}/" if place.path else "")
-            yield Helm(client=client, workspace=settings.workspace, written=written)
+    async with AsyncClient(settings) as client, workspace_documents(settings, client, folder) as documents:
+        yield Helm(client=client, workspace=settings.workspace, written=Rollouts(documents))

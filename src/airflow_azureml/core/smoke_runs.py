@@ -104,8 +104,8 @@ def smoke_runs_of(said: Members, path: Path, interfaces: Mapping[str, Mapping[st
         else:
             told = f"Say how endpoint {name} is smoke-run before it is the default: smoke: {{{name}: {{inputs: …}}}}"
             said.fault(path, f"{told}; or why it is not: {{skip: …}}.")
-    for name, one in found.items():
-        _check_order(said, path, name, one, found)
+    for name in found:
+        _check_order(said, path, name, all_of=found)
     return found
 
 
@@ -144,9 +144,9 @@ def _check_inputs(said: Members, path: Path, inputs: Mapping[str, Any], spec: Ma
             said.fault(path, f"Input {name} of {spec.get('name')} must be passed.")
 
 
-def _check_order(said: Members, path: Path, name: str, one: SmokeRun, all_of: Mapping[str, SmokeRun]) -> None:
+def _check_order(said: Members, path: Path, name: str, *, all_of: Mapping[str, SmokeRun]) -> None:
     """See that what a smoke run takes from others is made by them, and never by itself."""
-    for label, value in one.inputs.items():
+    for label, value in all_of[name].inputs.items():
         output = _OUTPUT.fullmatch(str(value))
         if output is None:
             continue

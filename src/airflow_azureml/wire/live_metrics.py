@@ -46,9 +46,10 @@ def live_metrics(
     whose = "deployment eq '{}'".format(deployment.replace("'", "''"))
     # Azure aggregates it by the average, which is the number of requests only where every dimension is told apart.
     split = f"{whose} and statusCode eq '*' and modelStatusCode eq '*'"
-    look = _metrics(workspace, endpoint, ["RequestsPerMinute"], (first, last), split)
+    look = _metrics(workspace, endpoint, ["RequestsPerMinute"], window=(first, last), only=split)
     counted = list(_series((yield look).expect(look, 200)))
-    look = _metrics(workspace, endpoint, [f"RequestLatency_{each}" for each in LATENCIES], (first, last), whose)
+    names = [f"RequestLatency_{each}" for each in LATENCIES]
+    look = _metrics(workspace, endpoint, names, window=(first, last), only=whose)
     latencies = list(_series((yield look).expect(look, 200)))
     return _summed(deployment, (first, last), counted, latencies)
 
@@ -114,7 +115,7 @@ def _mean(values: Mapping[str, float], weights: Mapping[str, float]) -> float | 
 
 
 def _metrics(
-    workspace: Workspace, endpoint: str, names: Sequence[str], window: tuple[float, float], only: str
+    workspace: Workspace, endpoint: str, names: Sequence[str], *, window: tuple[float, float], only: str
 ) -> Request:
     times = [datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in window]
     return Request(

@@ -12,6 +12,7 @@ from attrs import define, field
 from airflow_azureml.client.rollout_guard import Guard
 from airflow_azureml.client.rollout_start import Plan, begin
 from airflow_azureml.client.rollouts import Helm, Rollouts
+from airflow_azureml.client.workspace_documents import WorkspaceDocuments
 from airflow_azureml.core.documents import Document
 from airflow_azureml.core.rollout import LookAgain, Policy, Progress, decide
 from airflow_azureml.core.rollout_record import Rollout, Split
@@ -204,7 +205,7 @@ class World:
     @property
     def helm(self) -> Helm:
         workspace = Workspace(subscription_id="s", resource_group="g", name="w")
-        written = Rollouts(self.store)  # type: ignore[arg-type]  # as much of it as is asked
+        written = Rollouts(WorkspaceDocuments(self.store))  # type: ignore[arg-type]  # as much of it as is asked
         talking: Any = Talking(self.azure)
         return Helm(client=talking, workspace=workspace, written=written, pause=self._pause)
 
