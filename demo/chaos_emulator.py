@@ -11,7 +11,9 @@ import json
 import random
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -22,11 +24,13 @@ from azureml_emulator.processes import processes_below
 from demo import command_jobs
 from demo.azure import Azurite, Emulator
 from demo.chaos_show import Tally
-from demo.processes import StartError, wait_until
+from demo.processes import wait_until
 
 JOBS, KILLS, NODES, LASTS_S, PATIENCE_S = 50, 20, 4, 1.0, 240.0
 #: The longest time between two kills. Seconds.
 PAUSE_S = 1.5
+#: No job sleeps for less. Seconds.
+LEAST_S = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -37,12 +41,14 @@ class Outcome:
         ended: Jobs by their last word.
         faults: What should never have been.
         kills: SIGKILLs of the emulator.
+        struck: Those of them that found a job that had not ended.
         seconds: How long all took.
     """
 
     ended: dict[str, int]
     faults: list[str]
     kills: int
+    struck: int
     seconds: float
 
 
@@ -69,38 +75,48 @@ def play(folder: Path, seed: int, *, jobs: int = JOBS, kills: int = KILLS, show:
         kills: How many SIGKILLs.
         show: Is told how it goes.
     """
-    chance, began = random.Random(seed), time.monotonic()  # noqa: S311  # repeatable
-    names = [f"job-{number:03d}" for number in range(jobs)]
-    watch = command_jobs.Watch()
+    chance, began, watch = random.Random(seed), time.monotonic(), command_jobs.Watch()  # noqa: S311  # repeatable
+    lasting = {f"job-{number:03d}": round(chance.uniform(LEAST_S, LASTS_S), 2) for number in range(jobs)}
     with Azurite(folder / "azurite") as azurite, Emulator(folder / "emulator", azurite, event_queues=()) as emulator:
         with command_jobs.open_client(emulator.http) as client:
             command_jobs.make_cluster(client, nodes=NODES)
-        waiting, done = list(names), 0
-        while waiting or done < kills:
-            end = time.monotonic() + chance.uniform(0.05, PAUSE_S)
-            _live(emulator, watch, waiting, until=end)
-            if done < kills:
-                emulator.kill()
-                emulator.start()
-                done += 1
+        waiting, struck = dict(lasting), 0
+        for done in range(kills):
+            # So that there are jobs in each life.
+            some = list(waiting)[: -(-len(waiting) // (kills - done))]
+            taken = _life(emulator, watch, {name: waiting[name] for name in some}, chance.uniform(LEAST_S, PAUSE_S))
+            waiting = {name: lasts_s for name, lasts_s in waiting.items() if name not in taken}
+            struck += sum(watch.counts[word] for word in command_jobs.FINAL) < jobs - len(waiting)
+            emulator.start()
             if show is not None:
-                show.tell(jobs=watch.counts, kills={"done": done}, to_submit={"jobs": len(waiting)})
+                show.tell(jobs=watch.counts, kills={"done": done + 1}, to_submit={"jobs": len(waiting)})
         with command_jobs.open_client(emulator.http) as client:
-            last = command_jobs.watch_to_the_end(client, names, deadline_s=PATIENCE_S)
+            for name, lasts_s in waiting.items():
+                command_jobs.submit(client, [name], lasts_s=lasts_s)
+            last = command_jobs.watch_to_the_end(client, list(lasting), deadline_s=PATIENCE_S)
         for name, words in last.read.items():
             for word in words:
                 watch.see({name: word})
         left = wait_until(lambda: not list(processes_below(emulator.state_dir / "runs")), deadline_s=20)
-    faults = watch.faults(names) + ([] if left else ["processes of jobs are left over"])
-    return Outcome(ended=dict(watch.counts), faults=faults, kills=done, seconds=round(time.monotonic() - began, 1))
+    faults = watch.faults(lasting) + ([] if left else ["processes of jobs are left over"])
+    seconds = round(time.monotonic() - began, 1)
+    return Outcome(ended=dict(watch.counts), faults=faults, kills=kills, struck=struck, seconds=seconds)
 
 
-def _live(emulator: Emulator, watch: command_jobs.Watch, waiting: list[str], *, until: float) -> None:
-    """Submit and look until a moment; a request without an answer is sent again in the next life."""
-    # A PUT of one job with the same specification is one job, so that asking again is safe.
-    with contextlib.suppress(httpx.TransportError, StartError), command_jobs.open_client(emulator.http) as client:
-        while time.monotonic() < until:
-            if waiting:
-                command_jobs.submit(client, waiting[:1], lasts_s=LASTS_S)
-                waiting.pop(0)
+def _life(emulator: Emulator, watch: command_jobs.Watch, jobs: Mapping[str, float], lasts_s: float) -> set[str]:
+    """Submit jobs that sleep so long, and look, until the emulator is killed; gives those that were taken.
+
+    The kill comes while a request is being answered, as often as not. A job whose submission was not answered is
+    submitted again in the next life: a PUT of one job with the same specification is one job.
+    """
+    taken: set[str] = set()
+    killer = threading.Timer(lasts_s, emulator.kill)
+    killer.start()
+    with contextlib.suppress(httpx.TransportError), command_jobs.open_client(emulator.http) as client:
+        while True:
+            for name in [name for name in jobs if name not in taken][:1]:
+                command_jobs.submit(client, [name], lasts_s=jobs[name])
+                taken.add(name)
             watch.see(command_jobs.look(client))
+    killer.join()
+    return taken

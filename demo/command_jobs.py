@@ -88,7 +88,8 @@ def look(client: httpx.Client) -> dict[str, str]:
     found: dict[str, str] = {}
     path: str = f"{WORKSPACE_ID}/jobs"
     while path:
-        page: dict[str, Any] = client.get(path).raise_for_status().json()
+        # The client's own parameters would take the place of the link's, and the first page would come again.
+        page: dict[str, Any] = client.get(path, params=httpx.URL(path).params).raise_for_status().json()
         found |= {job["name"]: job["properties"]["status"] for job in page["value"]}
         path = page.get("nextLink") or ""
     return found

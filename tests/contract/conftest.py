@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -20,6 +20,7 @@ from azureml_emulator.names import WorkspaceName
 from azureml_emulator.settings import Addresses, addresses_path
 from demo.processes import free_ports
 from tests.contract import shapes
+from tests.contract.live import Live
 
 REPOSITORY = Path(__file__).parents[2]
 AZURITE = REPOSITORY / "tools/azurite/node_modules/azurite/dist/src/azurite.js"
@@ -44,6 +45,7 @@ def wait_for(condition: Callable[[], bool], what: str, patience_s: float = PATIE
 class Emulator:
     """One state directory, and the process that serves it at the moment."""
 
+    workspace: ClassVar[str] = WORKSPACE
     state_dir: Path
     blob_port: int
     queue_port: int
@@ -119,6 +121,39 @@ def emulator(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory)
     made.end()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the suite be told of a workspace that is there already."""
+    what = "run what can be asked of a real workspace, and skip the rest; AZURE_SUBSCRIPTION_ID and the like name it"
+    parser.addoption("--live", action="store_true", help=what)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the mark means."""
+    config.addinivalue_line("markers", "live: can be asked of a real workspace, with --live")
+
+
+def is_live(config: pytest.Config) -> bool:
+    """Whether a real workspace is asked; the option is not known where this folder was not named."""
+    return bool(config.getoption("live", default=False))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs the emulator, where a real workspace is asked."""
+    skipped = pytest.mark.skip(reason="needs the emulator, and --live asks a workspace that is there already")
+    for item in items if is_live(config) else ():
+        if item.get_closest_marker("live") is None:
+            item.add_marker(skipped)
+
+
+@pytest.fixture(scope="session")
+def service(request: pytest.FixtureRequest) -> Emulator | Live:
+    """Whom a story is told to: the emulator that tests share, or with --live the workspace that is named."""
+    if is_live(request.config):
+        return Live.of_environment()
+    shared: Emulator = request.getfixturevalue("emulator")
+    return shared
+
+
 @pytest.fixture(scope="session")
 def recorded_azure(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[shapes.Azure]:
     """The emulator, in this process, whose answers are compared with recorded ones."""
@@ -126,12 +161,14 @@ def recorded_azure(azurite: tuple[int, int], tmp_path_factory: pytest.TempPathFa
         yield made
 
 
-def tell(emulator: Emulator, judge: str, scratch: Path, *arguments: str, patience_s: float = 240) -> dict[str, Any]:
+def tell(
+    emulator: Emulator | Live, judge: str, scratch: Path, *arguments: str, patience_s: float = 240
+) -> dict[str, Any]:
     """Run a judge as a process with an unmodified client's environment, and read what it says."""
     scratch.mkdir(parents=True, exist_ok=True)
     variables = {
         **emulator.env,
-        "CONTRACT_WORKSPACE": WORKSPACE,
+        "CONTRACT_WORKSPACE": emulator.workspace,
         "CONTRACT_OTHER_WORKSPACE": OTHER,
         "CONTRACT_SCRATCH": str(scratch),
         "AZUREML_RUN_POLLING_INTERVAL_MIN": "1",

@@ -1,3 +1,4 @@
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -94,6 +95,24 @@ def test_control_is_not_for_who_comes_by_another_name(client: httpx.Client, cont
 
     assert [answer.status_code for answer in (by_azures_name, by_tls, *rebound)] == [501, 501, 501, 501]
     assert client.get("/control/clock", headers={"Host": "localhost:1"}).status_code == 200
+
+
+def test_another_machine_that_reaches_the_emulator_does_not_reach_its_control(stopped_emulator: Emulator) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent
+        except OSError:
+            pytest.skip("this machine has no address but its own")
+        address = probe.getsockname()[0]
+    found = stopped_emulator.start("--control", "--host", "0.0.0.0", "--allow-remote")  # noqa: S104  # what is tried
+    port = found.http.rpartition(":")[2]
+
+    def _status(host: str, path: str, **headers: str) -> int:
+        return httpx.get(f"http://{host}:{port}{path}", headers=headers, trust_env=False).status_code
+
+    assert [_status(address, "/ui"), _status("127.0.0.1", "/control/clock")] == [200, 200]
+    assert [_status(address, "/control/clock"), _status(address, "/control/clock", Host="127.0.0.1")] == [501, 501]
+    assert "Whoever reaches 0.0.0.0 can run commands as you: jobs are commands" in stopped_emulator.log
 
 
 def test_a_page_of_another_site_cannot_send_a_body_without_being_asked(client: httpx.Client) -> None:

@@ -100,9 +100,11 @@ def test_a_dropped_answer_is_of_something_that_was_done(client: httpx.Client, na
     assert status(client, name) == "Preparing"
 
 
-@pytest.mark.parametrize("effect", ["reset", "apply_then_drop"])
-def test_a_connection_by_azures_names_is_cut_too(client: httpx.Client, controlled: Emulator, effect: str) -> None:
-    fault(client, count=1, path=ARM_ID, **{effect: True})
+@pytest.mark.parametrize("effect", [{"reset": True}, {"apply_then_drop": True}, {"truncate_bytes": 9}])
+def test_a_connection_by_azures_names_is_cut_too(
+    client: httpx.Client, controlled: Emulator, effect: dict[str, Any]
+) -> None:
+    fault(client, count=1, path=ARM_ID, **effect)
     trusted = ssl.create_default_context(cafile=controlled.env["SSL_CERT_FILE"])
     with httpx.Client(proxy=controlled.env["HTTPS_PROXY"], verify=trusted, trust_env=False, headers=BEARER) as azure:
         with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):

@@ -108,8 +108,7 @@ def test_a_bayesian_sweep_is_accepted_and_fails_saying_that_it_is_not_run(chapte
     [
         ("spark_job", "spark", "a job of type Spark"),
         ("automl_job", "automl", "a job of type AutoML"),
-        ("parallel_step", "pipeline", "a pipeline with node score of type parallel"),
-        ("sweep_step", "pipeline", "a pipeline with node step of type sweep"),
+        ("spark_step", "pipeline", "a pipeline with node count of type spark"),
     ],
     indirect=["chapter"],
 )

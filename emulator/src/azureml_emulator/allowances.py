@@ -162,6 +162,12 @@ def _computes(said: Any) -> Json:
     """Read ``{compute: {"provisioningState": "Failed"}}``: what a compute is to show instead of what it is."""
     for name, shown in _object(said, "computes").items():
         _members_only(_object(shown, name), _STATES, name)
+        for member, value in shown.items():
+            if member == "currentNodeCount":
+                if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                    raise AllowanceError(f"{name}: {member} is {json.dumps(value)[:80]}; give how many nodes it has.")
+            elif not isinstance(value, str) or not value:
+                raise AllowanceError(f"{name}: {member} is {json.dumps(value)[:80]}; give a text.")
     return dict(said)
 
 

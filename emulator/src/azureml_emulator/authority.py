@@ -45,11 +45,11 @@ class Authority:
             state_dir: Where the key is kept, for its owner alone.
 
         Raises:
-            SettingsError: The tenant is no GUID, or a client is not written so.
+            SettingsError: The tenant is no GUID, a client is not written so, or the key that was kept is damaged.
         """
         known = known_clients(tenant, clients)
         path = state_dir / _FILE
-        if not path.exists() or json.loads(path.read_bytes())["tenant"] != tenant:
+        if not path.exists() or _kept(path)[0] != tenant:
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             kept = {"tenant": tenant, "key": secrets.token_hex(32)}
             write_whole(path, json.dumps(kept).encode(), mode=0o600)
@@ -60,8 +60,11 @@ class Authority:
         """Sign as the emulator of a state directory does, if that is strict: for who may read its folder."""
         path = state_dir / _FILE
         if path.exists():
-            kept = json.loads(path.read_bytes())
-            self.tenant, self._key = kept["tenant"], bytes.fromhex(kept["key"])
+            self.tenant, self._key = _kept(path)
+
+    def release(self) -> None:
+        """Take any token again, as before `govern`."""
+        self.tenant, self.is_strict, self.clients = TENANT, False, {}
 
     def sign(self, text: str) -> str:
         """Sign the first two parts of a token; gives the third."""
@@ -74,6 +77,21 @@ class Authority:
             return True
         text, _, signature = token.rpartition(".")
         return hmac.compare_digest(self.sign(text).encode(), signature.encode())
+
+
+def _kept(path: Path) -> tuple[str, bytes]:
+    """Read a tenant and its key.
+
+    Raises:
+        SettingsError: The file is damaged.
+    """
+    try:
+        kept = json.loads(path.read_bytes())
+        return str(kept["tenant"]), bytes.fromhex(kept["key"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path} is damaged. Remove it: another key is made, and tokens that were issued are not taken any more."
+        ) from error
 
 
 def known_clients(tenant: str, clients: Sequence[str]) -> dict[str, str]:

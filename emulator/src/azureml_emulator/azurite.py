@@ -94,7 +94,7 @@ def _wait(process: subprocess.Popen[bytes], addresses: Addresses, log: Path) -> 
     deadline = time.monotonic() + PATIENCE_S
     while not all(_answers(url) for url in (addresses.blob, addresses.queue)):
         if process.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace")[-1000:]
+            said = " ".join(log.read_text(errors="replace")[-1000:].split())
             became = "does not answer" if process.poll() is None else f"ended with {process.returncode}"
             raise SettingsError(f"Azurite {became}. It said: {said}")
         time.sleep(_LOOK_S)

@@ -1,8 +1,9 @@
-"""Scores the files of a batch endpoint's job with a model, mini-batch by mini-batch, in processes of its own.
+"""Hands the files of a batch endpoint's job, or of a parallel step, to a script, mini-batch by mini-batch.
 
 The job's own Python runs this file as a script, so it imports the standard library only. It hands out mini-batches to
 processes that run ``batch_worker.py``, and writes what comes back. On its standard input it is told the settings, as
-JSON on one line, and then the paths of data, model and output, each on a line.
+JSON on one line, and then the paths of data, model and output, each on a line; a parallel step has no model, perhaps no
+output, and a line of arguments for its script. A line is empty for what there is not.
 
 What a failure is, and what follows from it, is what Azure documents:
 https://learn.microsoft.com/azure/machine-learning/how-to-use-parallel-job-in-pipeline (tries, failed items),
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 #: What Azure says when nothing at all was scored (how-to-troubleshoot-batch-endpoints, "No succeeded mini-batch").
@@ -47,8 +48,10 @@ class Settings:
         max_tries: How often a mini-batch is tried before its files count as failed; at least 1.
         timeout_s: Seconds for one call of ``run``.
         error_threshold: How many files may fail; -1 for any number.
+        mini_batch_error_threshold: How many mini-batches may fail; -1 for any number.
         logging_level: ``DEBUG``, ``INFO`` or ``WARNING``.
         output_file: The file in the output that rows are appended to; empty for ``summary_only``.
+        arguments: What the script finds in ``sys.argv``, in front of what Azure gives it; as a shell writes them.
     """
 
     script: str = ""
@@ -59,11 +62,15 @@ class Settings:
     max_tries: int = 3
     timeout_s: float = 30.0
     error_threshold: int = -1
+    mini_batch_error_threshold: int = -1
     logging_level: str = "INFO"
     output_file: str = "predictions.csv"
+    arguments: str = ""
 
-
-# deciding
+    @property
+    def thresholds(self) -> tuple[int, int]:
+        """How many files and how many mini-batches may fail."""
+        return self.error_threshold, self.mini_batch_error_threshold
 
 
 def files_of(data: pathlib.Path, *, nested: bool) -> list[str]:
@@ -107,15 +114,17 @@ class Tally:
         self.failed += 1
         self.failed_items += files
 
-    def fault(self, threshold: int) -> str:
-        """Say why the job must end now; empty when it need not."""
+    def fault(self, threshold: int, batches: int = -1) -> str:
+        """Say why the job must end now, by how many files and mini-batches may fail; empty when it need not."""
         if 0 <= threshold < self.failed_items:
             return f"{self.failed_items} items failed, which is more than the error threshold of {threshold}."
+        if 0 <= batches < self.failed:
+            return f"{self.failed} mini-batches failed, which is more than the error threshold of {batches}."
         return ""
 
-    def verdict(self, threshold: int) -> str:
-        """Say why a job that has nothing left to do has failed; empty when it succeeded."""
-        if fault := self.fault(threshold):
+    def verdict(self, threshold: int, batches: int = -1) -> str:
+        """Say why a job that has nothing left to do has failed; empty when it succeeded. The arguments are as above."""
+        if fault := self.fault(threshold, batches):
             return fault
         if left := self.total - self.processed - self.failed:
             return f"{left} of {self.total} mini-batches were not finished; the log says what broke."
@@ -129,9 +138,6 @@ def unreadable(files: list[str]) -> str:
         if kind.lower() not in TABLES:
             return f"Error processing input file: '{file}'. File type '{kind[1:]}' is not supported."
     return ""
-
-
-# doing
 
 
 @dataclass
@@ -252,7 +258,7 @@ class Job:
             slot.start()
         for slot in slots:
             slot.join()
-        return self.fault or self.tally.verdict(self.settings.error_threshold)
+        return self.fault or self.tally.verdict(*self.settings.thresholds)
 
     def say(self, line: str) -> None:
         """Write a line to the job's log and to the overview of its progress."""
@@ -320,7 +326,7 @@ class Job:
                 self.waiting.append(batch)
             else:
                 self.tally.lost(len(batch.files))
-            fault = self.tally.fault(self.settings.error_threshold)
+            fault = self.tally.fault(*self.settings.thresholds)
         if failed:
             self._tell_user(place, answer["trace"])
             tried = f"on try {batch.tries} of {self.settings.max_tries}"
@@ -352,32 +358,37 @@ class Job:
 def place_model(model: pathlib.Path, name: str, folder: pathlib.Path) -> pathlib.Path:
     """Make AZUREML_MODEL_DIR: the folder in which the model's file or folder lies under its own name.
 
-    Source: https://learn.microsoft.com/azure/machine-learning/how-to-batch-scoring-script, "Using models that are
-    folders".
+    Source: how-to-batch-scoring-script, "Using models that are folders".
     """
     folder.mkdir(parents=True)
     model.rename(folder / name)
     return folder
 
 
+def _rows(settings: Settings, path: pathlib.Path) -> pathlib.Path | None:
+    """Say which file rows are appended to, None for none, and tell the script where its output is."""
+    is_folder = path.is_dir()  # an output of type uri_file is the path of the file itself
+    os.environ["AZUREML_BI_OUTPUT_PATH"] = str(path if is_folder else path.parent)
+    rows = path / settings.output_file if is_folder else path
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    return rows if settings.output_file else None
+
+
 def main(told: list[str]) -> int:
     """Run a job, as the lines that were told say; 0 when it succeeded."""
     settings = Settings(**json.loads(told[0]))
-    data, model, output = map(pathlib.Path, told[1:4])
-    is_folder = output.is_dir()  # an output of type uri_file is the path of the file itself
-    models = place_model(model, settings.model_name, pathlib.Path(os.environ["TMPDIR"]) / "azureml-models")
-    os.environ["AZUREML_MODEL_DIR"] = str(models)
-    os.environ["AZUREML_BI_OUTPUT_PATH"] = str(output if is_folder else output.parent)
-    rows = output / settings.output_file if is_folder else output
-    rows.parent.mkdir(parents=True, exist_ok=True)
-    files = files_of(data, nested=bool(settings.script))
-    batches = mini_batches(files, settings.mini_batch_size)
-    waiting = collections.deque(MiniBatch(number, each) for number, each in enumerate(batches))
-    logs = pathlib.Path.cwd() / "logs"
-    job = Job(settings, waiting, Tally(total=len(batches)), rows if settings.output_file else None, logs)
-    job.say(f"{len(files)} files in {len(batches)} mini-batches of at most {settings.mini_batch_size}.")
+    if told[2]:
+        folder = pathlib.Path(os.environ["TMPDIR"]) / "azureml-models"
+        os.environ["AZUREML_MODEL_DIR"] = str(place_model(pathlib.Path(told[2]), settings.model_name, folder))
+    settings = replace(settings, arguments=" ".join(told[4:]))
+    rows = _rows(settings, pathlib.Path(told[3])) if told[3] else None
+    files = files_of(pathlib.Path(told[1]), nested=bool(settings.script))
+    cut = enumerate(mini_batches(files, settings.mini_batch_size))
+    waiting = collections.deque(MiniBatch(number, each) for number, each in cut)
+    tally = Tally(total=len(waiting))
+    job = Job(settings, waiting, tally, rows, pathlib.Path.cwd() / "logs")
+    job.say(f"{len(files)} files in {tally.total} mini-batches of at most {settings.mini_batch_size}.")
     fault = ("" if settings.script else unreadable(files)) or job.run()
-    tally = job.tally
     job.say(f"Mini-batches: {tally.total} in all, {tally.processed} processed, {tally.failed} failed.")
     job.say(f"Items: {tally.succeeded_items} succeeded, {tally.failed_items} failed.")
     job.say(f"The job failed: {fault}" if fault else "The job succeeded.")

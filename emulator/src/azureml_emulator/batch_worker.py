@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import pathlib
+import shlex
 import sys
 import traceback
 from types import SimpleNamespace
@@ -99,7 +100,7 @@ def _begin(settings: dict[str, Any]) -> Any:
     logging.basicConfig(level=level, stream=sys.stdout)
     path = pathlib.Path.cwd() / settings["script"]
     # Scripts read it there: how-to-troubleshoot-batch-endpoints, "Add logging to scoring script".
-    sys.argv = [str(path), "--logging_level", level]
+    sys.argv = [str(path), *shlex.split(settings["arguments"]), "--logging_level", level]
     sys.path[0] = str(pathlib.Path.cwd())  # instead of the folder of this file
     script = load(path) if settings["script"] else mlflow_script()
     script.init()

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import os
 import re
 import shlex
 import signal
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from azureml_emulator import __version__, azurite, publishing
 from azureml_emulator.authority import known_clients
@@ -27,6 +28,7 @@ from azureml_emulator.settings import (
     Settings,
     SettingsError,
 )
+from azureml_emulator.state_file import make_folder
 
 _DEFAULT_STATE = Path(".azureml-emulator")
 _PORTS = {
@@ -88,6 +90,7 @@ def _up(said: argparse.Namespace) -> int:
     if bool(said.azurite_blob) != bool(said.azurite_queue):
         return _complain(SettingsError("Give both --azurite-blob and --azurite-queue, or neither."), 2)
     try:
+        make_folder(said.state_dir.absolute())
         if said.azurite_blob:
             return _serve(_settings(said), said.log_level, ready=_tell)
         with _ended_by_sigterm(), azurite.running(said.state_dir.absolute() / "azurite", named=said.azurite) as found:
@@ -267,7 +270,7 @@ def _settings(said: argparse.Namespace) -> Settings:
     """
     for option in ("azurite_blob", "azurite_queue"):
         url = urlsplit(getattr(said, option))
-        if url.scheme != "http" or not url.hostname or url.path.strip("/"):
+        if url.scheme != "http" or not url.hostname or url.path.strip("/") or not _has_port(url):
             name = option.replace("_", "-")
             raise SettingsError(f"--{name} {getattr(said, option)!r} is no http://HOST:PORT.")
     if not said.allow_remote and not _is_loopback(said.host):
@@ -275,8 +278,10 @@ def _settings(said: argparse.Namespace) -> Settings:
             f"--host {said.host} can be reached from other machines, and whoever reaches it can run commands as you;"
             " add --allow-remote if that is what you want."
         )
-    if not said.python.exists():
+    if not os.access(said.python, os.F_OK):  # Path.exists raises where a folder above may not be looked into
         raise SettingsError(f"--python {said.python} does not exist.")
+    if not (os.access(said.python, os.X_OK) and said.python.is_file()):
+        raise SettingsError(f"--python {said.python} is no program; name an interpreter.")
     if said.tenant:
         known_clients(said.tenant, said.client)
     elif said.client:
@@ -305,6 +310,14 @@ def _settings(said: argparse.Namespace) -> Settings:
     )
 
 
+def _has_port(url: SplitResult) -> bool:
+    """Whether the port is one, or is left out."""
+    try:
+        return url.port is None or url.port > 0
+    except ValueError:
+        return False
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -316,10 +329,16 @@ def environment(state_dir: Path) -> dict[str, str]:
     """List the variables with which an unmodified client reaches the emulator, and nothing else.
 
     Raises:
-        SettingsError: No emulator is ready there.
+        SettingsError: No emulator is ready there, or its secret cannot be read.
     """
     found = Addresses.read(state_dir)
     ca = str(state_dir / "tls" / "ca.pem")
+    try:
+        secret = (state_dir / "identity-header").read_text()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{state_dir / 'identity-header'} cannot be read ({error}); start the emulator anew."
+        ) from error
     local = "localhost,127.0.0.1,::1"
     return {
         "HTTPS_PROXY": found.proxy,
@@ -332,7 +351,7 @@ def environment(state_dir: Path) -> dict[str, str]:
         "SSL_CERT_FILE": ca,
         "CURL_CA_BUNDLE": ca,
         "IDENTITY_ENDPOINT": f"{found.http}/msi/token",
-        "IDENTITY_HEADER": (state_dir / "identity-header").read_text(),
+        "IDENTITY_HEADER": secret,
     }
 
 

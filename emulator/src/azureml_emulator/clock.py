@@ -1,7 +1,7 @@
 """The emulator's clock: the wall clock, until somebody freezes it or moves it on.
 
-What it drives: the timestamps that the emulator writes, the lifetime of tokens, scripted jobs, schedules and
-how long an online deployment may take to become ready.
+What it drives: the timestamps that the emulator writes, the lifetime of tokens, scripted jobs, schedules,
+throttling and how long an online deployment may take to become ready.
 What it does not: processes that really run, deadlines of sockets, certificates, and signatures that Azurite checks
 by its own clock.
 """
@@ -67,6 +67,10 @@ class Clock:
             self._ahead_s += seconds
         else:
             self._frozen_at += seconds
+
+    def reset(self) -> None:
+        """Be the wall clock again; the only way back, for who knows that nobody looks at it."""
+        self._ahead_s, self._frozen_at = 0.0, None
 
     def shown(self) -> dict[str, Any]:
         """Show it: the moment, whether it is frozen, and how far it is ahead of the wall clock."""

@@ -13,14 +13,16 @@ from typing import Any
 import attrs
 from azure.core.exceptions import AzureError
 
+from azureml_emulator import output_assets
 from azureml_emulator.durations import seconds
 from azureml_emulator.environments import EnvironmentBuildError, Environments
 from azureml_emulator.joblogs import JobLog, log_name, log_path
 from azureml_emulator.layout import compute_name
+from azureml_emulator.names import is_plain
 from azureml_emulator.processes import GRACE_S, LOOK_S, ProcessGroup, environment
 from azureml_emulator.queues import ComputeError, NodeQueues
 from azureml_emulator.settings import Addresses, Settings
-from azureml_emulator.steps import FILE_TYPES, LITERAL_TYPES, output_uri, substitute
+from azureml_emulator.steps import FILE_TYPES, LITERAL_TYPES, SpecificationError, output_uri, substitute
 from azureml_emulator.storage import BlobPlace, Storage, StorageError, long_uri
 from azureml_emulator.store import Run, Store, now
 
@@ -29,6 +31,8 @@ Json = dict[str, Any]
 #: How often the log's blob follows the log, in seconds.
 SHIP_S = 0.5
 ARTIFACTS = "workspaceartifactstore"
+#: The mode of an input of which the job is given the URI alone.
+DIRECT = "direct"
 
 
 class JobError(Exception):
@@ -68,15 +72,20 @@ class Bench:
 
     def input(self, name: str) -> Path:
         """Where an input lies; made ready."""
-        folder = self.folder / "inputs" / name
+        folder = self._place("inputs", name)
         folder.mkdir(parents=True)
         return folder
 
     def output(self, name: str, kind: str) -> Path:
         """Where the job writes an output: a folder, or the path of one file; made ready."""
-        folder = self.folder / "outputs" / name
+        folder = self._place("outputs", name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name if kind in FILE_TYPES else folder
+
+    def _place(self, what: str, name: str) -> Path:
+        if not is_plain(name):
+            raise SpecificationError(f"{name!r} is no name for one of its {what}.")
+        return self.folder / what / name
 
 
 def runs_folder(state_dir: Path) -> Path:
@@ -138,6 +147,8 @@ class CommandRunner:
         values |= {f"outputs.{name}": str(path) for name, path in paths.items()}
         command = substitute(str(run.spec["command"]), values)
         env = environment(run, await self._python(run, job_log), http=self._http, folder=bench.folder)
+        data = [name for name, given in run.inputs.items() if given.get("jobInputType", "literal") not in LITERAL_TYPES]
+        env |= {f"AZURE_ML_INPUT_{name}": values[f"inputs.{name}"] for name in data}
         env |= {f"AZURE_ML_OUTPUT_{name}": str(path) for name, path in paths.items()}
         self._change(run, status="Running", started=now())
         exit_code = await self._watch(
@@ -177,6 +188,9 @@ class CommandRunner:
             if kind in LITERAL_TYPES:
                 values[f"inputs.{name}"] = str(given["value"])
                 continue
+            if str(given.get("mode")).lower() == DIRECT:
+                values[f"inputs.{name}"] = self._direct(run, name, given)
+                continue
             folder = bench.input(name)
             wanted = "file" if kind in FILE_TYPES else "folder" if kind in ("uri_folder", "mlflow_model") else "any"
             try:
@@ -191,6 +205,12 @@ class CommandRunner:
                     "DataAccessError",
                 ) from error
         return values
+
+    def _direct(self, run: Run, name: str, given: Json) -> str:
+        try:
+            return self._storage.direct(given["uri"], run.workspace)
+        except StorageError as error:
+            raise JobError(f"DataAccessError(NotFound): input {name!r}: {error}", "DataAccessError") from error
 
     async def _watch(self, group: ProcessGroup, job_log: JobLog, limit_s: float | None) -> int:
         """Wait for the end of a process while its log goes to the blob; whatever happens, its group ends."""
@@ -229,7 +249,7 @@ class CommandRunner:
                 raise JobError(f"The job succeeded, but did not write its output {name} ({output['jobOutputType']}).")
             await self._storage.upload(paths[name], self._storage.resolve(output["uri"], run.workspace))
             if output.get("assetName"):
-                self._register(run.workspace, output)
+                output_assets.register(self._store, run, output)
         self._change(run, outputs={**run.outputs, **outputs})
 
     async def _keep_artifacts(self, run: Run, bench: Bench) -> None:
@@ -237,28 +257,6 @@ class CommandRunner:
         for name in ("outputs", "logs"):
             if (folder := bench.code / name).is_dir():
                 await self._storage.upload(folder, self.artifact(run, name))
-
-    def _register(self, workspace: str, output: Json) -> None:
-        """Make an output that has an asset's name a version of that data asset."""
-        asset = f"{workspace}/data/{output['assetName']}"
-        version = output.get("assetVersion") or str(len(self._store.children(f"{asset}/versions")) + 1)
-        arm_id = f"{asset}/versions/{version}"
-        body = {
-            "id": arm_id,
-            "name": version,
-            "type": "Microsoft.MachineLearningServices/workspaces/data/versions",
-            "properties": {
-                "description": None,
-                "tags": {},
-                "properties": {},
-                "isArchived": False,
-                "isAnonymous": False,
-                "dataUri": output["uri"],
-                "dataType": output["jobOutputType"],
-            },
-            "systemData": {"createdAt": now(), "createdBy": "azureml-emulator", "createdByType": "Application"},
-        }
-        self._store.put(arm_id, body)
 
     # logs
 

@@ -28,9 +28,13 @@ async def body_of(request: Request) -> Any:
     if kind != "application/json":
         raise ControlError(f"The content type is {kind or 'missing'}; send application/json.")
     try:
-        return json.loads(await request.body())
+        body = json.loads(await request.body())
+        json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, and no text
+    except UnicodeEncodeError as error:
+        raise ControlError("The body has a text that is no Unicode: half of a surrogate pair.") from error
     except (ValueError, RecursionError) as error:
         raise ControlError(f"The body is no JSON: {error}.") from error
+    return body
 
 
 async def members(request: Request, *, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:

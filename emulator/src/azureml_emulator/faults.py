@@ -51,6 +51,8 @@ _CODES = {
     503: "ServiceUnavailable",
     504: "GatewayTimeout",
 }
+#: What says where the answer ends, which it would not any more.
+_OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -173,9 +175,9 @@ class FaultList:
 
 
 def _method(name: str, said: Any) -> str:
-    if said not in _METHODS:
+    if not isinstance(said, str) or said not in _METHODS:
         raise FaultError(f"{name} is {short(said)}; give one of {', '.join(sorted(_METHODS))}, or none for any.")
-    return str(said)
+    return said
 
 
 def _headers(name: str, said: Any) -> Mapping[str, str]:
@@ -189,6 +191,8 @@ def _headers(name: str, said: Any) -> Mapping[str, str]:
     )
     if not good:
         raise FaultError(f'{name} are {short(said)}; give an object such as {{"Retry-After": "5"}}.')
+    if own := sorted(key for key in said if key.lower() in _OWN_HEADERS):
+        raise FaultError(f"{name} {', '.join(own)}: the answer has its own; a fault cannot give them.")
     return {key: str(value) for key, value in said.items()}
 
 

@@ -18,11 +18,19 @@ from azureml_emulator.steps import (
     output_uri,
     sources,
 )
+from azureml_emulator.sweep_steps import SWEEP
 
 Json = dict[str, Any]
 
 #: The type of a node, or of a component, that has nodes of its own.
 PIPELINE = "pipeline"
+
+#: What a node says of an output, and how a job says it; a node of azure-ai-ml writes ``name`` and ``version``.
+_OUTPUT_MEMBERS = {
+    "name": "assetName",
+    "version": "assetVersion",
+    **{member: member for member in ("uri", "mode", "assetName", "assetVersion")},
+}
 
 _PARENT_OUTPUT = re.compile(r"\$\{\{\s*parent\.outputs\.(?P<name>[A-Za-z0-9_.-]+)\s*\}\}")
 
@@ -63,6 +71,11 @@ class Step:
     def is_pipeline(self) -> bool:
         """Whether it has nodes of its own."""
         return str(self.component.get("type", "command")) == PIPELINE
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is run as trials."""
+        return str(self.component.get("type")) == SWEEP
 
 
 def lay_out(
@@ -130,7 +143,7 @@ def _step(  # noqa: PLR0913  # the parts of one node
         run=run,
         component=component,
         component_id=str(spec.get("componentId") or "").removeprefix("azureml:"),
-        inputs=effective_inputs(declared, given, whose=f"The component of node {node}"),
+        inputs=_moded(effective_inputs(declared, given, whose=f"The component of node {node}"), spec, declared),
         outputs=bound[node].outputs,
         asked=bound[node].asked,
         feeds=bound[node].feeds,
@@ -139,6 +152,17 @@ def _step(  # noqa: PLR0913  # the parts of one node
         after=after,
         compute=compute_name(spec.get("computeId") or spec.get("compute")),
     )
+
+
+def _moded(inputs: dict[str, Json], spec: Json, declared: Mapping[str, Json]) -> dict[str, Json]:
+    """Give inputs of data the mode that the node says, or else its component."""
+    moded = {}
+    for name, one in inputs.items():
+        said = (spec.get("inputs") or {}).get(name)
+        mode = said.get("mode") if isinstance(said, Mapping) else None
+        mode = mode or (declared.get(name) or {}).get("mode")
+        moded[name] = {**one, "mode": mode} if mode and one.get("uri") else one
+    return moded
 
 
 def _is_optional(declared: Json | None) -> bool:
@@ -181,7 +205,7 @@ def _asked_outputs(
             feeds[name] = found["name"]
             asked[name] = {key: value for key, value in outputs[found["name"]].items() if value is not None}
         elif isinstance(one, Mapping):
-            asked[name] = {key: one[key] for key in ("uri", "mode", "assetName", "assetVersion") if one.get(key)}
+            asked[name] = {key: one[said] for said, key in _OUTPUT_MEMBERS.items() if one.get(said)}
         elif one is not None:
             raise SpecificationError(
                 f"Output {name} of node {node} is {one!r}; it can only be ${{{{parent.outputs.NAME}}}}."

@@ -140,3 +140,13 @@ class Hosts:
         if endpoint and rest == f"{self.location}.inference.ml.azure.com":
             return Plane.SCORING
         return self.exact.get(host)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name in a folder means something directly in it, and nothing else."""
+    return name not in {"", ".", ".."} and not set(name) & set("/\\\0")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative path stays within the folder in which it is read."""
+    return all(part == "." or is_plain(part) for part in path.split("/"))

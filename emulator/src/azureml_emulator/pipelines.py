@@ -74,12 +74,13 @@ class PipelineRunner:
     """Runs pipeline jobs and the pipelines inside of them."""
 
     def __init__(
-        self, store: Store, storage: Storage, settings: Settings, *, commands: CommandRunner, lives: Lives
+        self, store: Store, storage: Storage, settings: Settings, *, commands: CommandRunner, sweeps: Work, lives: Lives
     ) -> None:
         self._store = store
         self._storage = storage
         self._settings = settings
         self._commands = commands
+        self._sweeps = sweeps
         self._lives = lives
         self._cache = ReuseCache(store)
 
@@ -121,7 +122,7 @@ class PipelineRunner:
         """List the steps that failed, those of inner pipelines with the path to them; oldest first."""
         found = []
         for child in reversed(self._store.runs(run.workspace, parent=run.name)):
-            if child.status == "Failed":
+            if child.status == "Failed" and child.node is not None:  # not a run that a step's code has begun
                 inner = self._failed_paths(child)
                 found += [f"{child.node}/{path}" for path in inner] or [str(child.node)]
         return found
@@ -150,8 +151,9 @@ class PipelineRunner:
         child = family.children[node]
         if self._status(child) == "Canceled":
             return
-        work = self.run if family.steps[node].is_pipeline else partial(self._step, family, family.steps[node])
-        inputs = self._inputs(family, family.steps[node])
+        step = family.steps[node]
+        work = self.run if step.is_pipeline else self._sweeps if step.is_sweep else partial(self._step, family, step)
+        inputs = self._inputs(family, step)
         child = self._store.change_run(child.workspace, child.name, inputs=inputs)
         task = self._lives.start(child, work)
         family.running[task] = node

@@ -9,10 +9,12 @@ from typing import Any, Self
 import attrs
 
 from azureml_emulator.layout import PIPELINE, Step, compute_name, lay_out
+from azureml_emulator.parallel import PARALLEL, as_command
 from azureml_emulator.reuse import MADE_BY
 from azureml_emulator.steps import SpecificationError, effective_inputs
 from azureml_emulator.storage import long_uri
 from azureml_emulator.store import Run, Store
+from azureml_emulator.sweep_steps import SWEEP, as_component
 
 Json = dict[str, Any]
 
@@ -146,21 +148,46 @@ def _check_depth(store: Store, jobs: Mapping[str, Json], above: tuple[str, ...])
 
 def _component_of(store: Store, node: str, spec: Mapping[str, Any]) -> Json:
     """Find a node's component; the node's own settings go over it."""
-    named = spec.get("componentId") or spec.get("component")
+    is_sweep, whose = spec.get("type") == SWEEP, f"Node {node}"
+    named = _named(spec)
     if not named:
         raise SpecificationError(f"Node {node} names no component.")
-    whose = f"Node {node}"
     component = dict(named) if isinstance(named, Mapping) else _component(store, str(named), whose=whose)
-    if str(component.get("type", "command")) == PIPELINE:
+    kind = str(component.get("type", "command"))
+    if kind == PIPELINE and not is_sweep:
         return component
+    if kind == PARALLEL and not is_sweep:
+        component = as_command(component, spec, whose=whose)
     _demand(component, "command", whose, str(named))
+    if is_sweep:
+        return as_component(component, spec, whose=whose)
     own = {name: spec[name] for name in ("limits", "resources") if spec.get(name)}
     variables = {**(component.get("environment_variables") or {}), **(spec.get("environment_variables") or {})}
     return {**component, **own, "environment_variables": variables}
 
 
+def _named(spec: Mapping[str, Any]) -> Any:
+    """Find what a node says of its component, or a sweep of its trial's: an id, or the component itself."""
+    found = spec
+    if spec.get("type") == SWEEP:
+        found = spec.get("trial") or {}
+        if not isinstance(found, Mapping):
+            return found
+    return found.get("componentId") or found.get("component") or (found if found.get("command") else None)
+
+
+def find_component(store: Store, named: str) -> Json | None:
+    """Find a component by its id; the labels ``default`` and ``latest`` mean its newest active version."""
+    arm_id = named.removeprefix("azureml:")
+    container, _, label = arm_id.rpartition("/labels/")
+    if not container or label not in ("default", "latest"):
+        return store.get(arm_id)
+    versions = store.children(f"{container}/versions")
+    return next((one for one in reversed(versions) if not one["properties"]["isArchived"]), None)
+
+
 def _component(store: Store, arm_id: str, *, whose: str) -> Json:
-    found = store.get(arm_id.removeprefix("azureml:"))
+    found = find_component(store, arm_id)
     if found is None:
         raise SpecificationError(f"{whose} names component {arm_id}, which is not there.")
     component: Json = found["properties"]["componentSpec"]
@@ -171,8 +198,7 @@ def _demand(component: Json, kind: str, whose: str, named: str) -> None:
     has = str(component.get("type", "command"))
     if has != kind:
         raise SpecificationError(
-            f"{whose} names component {named} of type {has}, where the emulator runs only a {kind} component:"
-            " parallel, sweep and Spark steps are not emulated."
+            f"{whose} names component {named} of type {has}, where the emulator runs only a {kind} component."
         )
 
 
@@ -186,7 +212,7 @@ def child_of(run: Run, step: Step, course: Course) -> Run:
         "azureml.pipelinerunid": course.root,
         "azureml.pipeline": course.root,
     }
-    outputs = _asked_of_pipeline(step) if step.is_pipeline else _places(step, run.workspace)
+    outputs = _asked_of_pipeline(step) if step.is_pipeline or step.is_sweep else _places(step, run.workspace)
     return Run(
         workspace=run.workspace,
         name=step.run,
@@ -210,7 +236,7 @@ def _places(step: Step, workspace: str) -> dict[str, Json]:
 
 
 def _asked_of_pipeline(step: Step) -> dict[str, Json]:
-    """Show the outputs of an inner pipeline: the steps in it say where they go, unless somebody above did."""
+    """Show the outputs of an inner pipeline or a sweep: what is in it says where they go, unless somebody above did."""
     return {name: {**output, "uri": step.asked.get(name, {}).get("uri")} for name, output in step.outputs.items()}
 
 
@@ -225,6 +251,8 @@ def _spec(step: Step, course: Course) -> Json:
             "depth": course.depth + 1,
             **jobs,
         }
+    if step.is_sweep:
+        return {"type": SWEEP, **component[SWEEP], "computeId": step.compute or course.compute or None}
     return {
         "command": component.get("command", ""),
         "code": component.get("code"),

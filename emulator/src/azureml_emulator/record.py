@@ -39,6 +39,7 @@ class Told:
     Attributes:
         at: When, by the emulator's clock, as the store says moments.
         kind: The event's type.
+        says: What it says besides, in a word: a job's status, a blob's size; empty for nothing.
         arrived: Whether the queue took it.
     """
 
@@ -47,6 +48,7 @@ class Told:
     kind: str
     subject: str
     id: str
+    says: str
     arrived: bool
 
 
@@ -82,7 +84,8 @@ class Record:
     def told(self, queue: str, event: Mapping[str, Any], *, arrived: bool) -> None:
         """Keep that a queue was told of an event, or could not be."""
         kind, subject, known = (str(event.get(member, "")) for member in ("eventType", "subject", "id"))
-        self._events.append(Told(at=now(), queue=queue, kind=kind, subject=subject, id=known, arrived=arrived))
+        told = Told(at=now(), queue=queue, kind=kind, subject=subject, id=known, says=_says(event), arrived=arrived)
+        self._events.append(told)
 
     @property
     def events(self) -> Sequence[Told]:
@@ -132,6 +135,14 @@ class Record:
     def refused(self) -> int:
         """How many requests that were."""
         return sum(one.count for one in self._uncovered.values())
+
+
+def _says(event: Mapping[str, Any]) -> str:
+    data = event.get("data")
+    if not isinstance(data, Mapping):
+        return ""
+    size = data.get("contentLength")
+    return str(data.get("runStatus") or data.get("ModelIds") or (f"{size} bytes" if size is not None else ""))
 
 
 def route_of(path: str) -> str:

@@ -50,8 +50,10 @@ class Runner:
         self._storage = storage
         self._settings = settings
         self._commands = CommandRunner(store, storage, settings, addresses)
-        self._pipelines = PipelineRunner(store, storage, settings, commands=self._commands, lives=self)
         self._sweeps = SweepRunner(store, storage, settings, commands=self._commands, lives=self)
+        self._pipelines = PipelineRunner(
+            store, storage, settings, commands=self._commands, sweeps=self._sweeps.run_step, lives=self
+        )
         self._live: dict[_Key, _Live] = {}
         self._scripted_logs: set[_Key] = set()
 

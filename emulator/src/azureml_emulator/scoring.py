@@ -18,6 +18,7 @@ import attrs
 from azureml_emulator.batch_driver import Settings
 from azureml_emulator.durations import seconds
 from azureml_emulator.errors import Json, bad_request, not_emulated, not_found
+from azureml_emulator.names import is_inside
 from azureml_emulator.steps import SpecificationError
 from azureml_emulator.store import Store
 
@@ -115,6 +116,8 @@ def _check_code(store: Store, name: str, code: Mapping[str, Any]) -> None:
         raise bad_request(f"The codeConfiguration of deployment {name} needs a codeId and a scoringScript.")
     if store.get(str(code["codeId"]).removeprefix("azureml:")) is None:
         raise not_found("CodeNotFound", f"Code {code['codeId']} of deployment {name} not found.")
+    if not is_inside(str(code["scoringScript"])):
+        raise bad_request(f"The scoringScript of deployment {name} is no path within its code.")
 
 
 # jobs
@@ -235,6 +238,9 @@ def _settings(store: Store, deployment: Mapping[str, Any], asked: Mapping[str, A
     retries = _retries(_over(deployment, asked, "retrySettings"))
     nodes = (asked.get("compute") or {}).get("instanceCount") or deployment["resources"]["instanceCount"]
     appends = deployment["outputAction"] == "AppendRow"
+    output_file = str(_over(deployment, asked, "outputFileName"))
+    if not is_inside(output_file):
+        raise bad_request(f"outputFileName is {output_file!r}, which is no path within the output.")
     uri = str(_model(store, deployment["model"]["assetId"])["properties"].get("modelUri") or "")
     return Settings(
         script=str((deployment.get("codeConfiguration") or {}).get("scoringScript") or ""),
@@ -247,7 +253,7 @@ def _settings(store: Store, deployment: Mapping[str, Any], asked: Mapping[str, A
         timeout_s=_timeout(retries["timeout"]),
         error_threshold=_number("errorThreshold", _over(deployment, asked, "errorThreshold"), least=-1),
         logging_level=deployment["loggingLevel"].upper(),
-        output_file=str(_over(deployment, asked, "outputFileName")) if appends else "",
+        output_file=output_file if appends else "",
     )
 
 

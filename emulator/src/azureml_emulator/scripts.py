@@ -266,7 +266,11 @@ def _error(said: Any) -> Json | None:
         raise ScriptError(
             "A script's error is run history's: an object with the texts code and message, and an innerError or none."
         )
-    if not isinstance(said.get("innerError"), dict | None):
+    try:
+        json.dumps(inner := said.get("innerError"), allow_nan=False)
+    except ValueError as error:
+        raise ScriptError(f"The innerError of a script's error is no JSON: {error}.") from error
+    if not isinstance(inner, dict | None):
         raise ScriptError('The innerError of a script\'s error is an object such as {"code": "…"}.')
     return {"innerError": None, **said}
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import re
 import secrets
 import signal
 import socket
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 import attrs
 import uvicorn
+from azure.core.exceptions import AzureError
 from starlette.types import ASGIApp
 
 from azureml_emulator import rights
@@ -43,6 +45,7 @@ from azureml_emulator.runner import Runner
 from azureml_emulator.scheduler import Scheduler
 from azureml_emulator.serving import Deployments
 from azureml_emulator.settings import Addresses, Settings, SettingsError, addresses_path
+from azureml_emulator.state_file import StateError, make_folder
 from azureml_emulator.storage import Storage
 from azureml_emulator.store import Store
 from azureml_emulator.tls import Certificates, certificates
@@ -52,6 +55,8 @@ from azureml_emulator.watched_store import WatchedStore
 _log = logging.getLogger(__name__)
 #: How long a started Azurite may take until it answers, in seconds.
 AZURITE_PATIENCE_S = 30.0
+#: How long it may take for one answer, in seconds.
+_ANSWER_S = 10.0
 _GRACE_S = 2
 _BACKLOG = 1024
 #: Longer than clients keep a connection that nobody uses: one that the server closes first may break a request off.
@@ -64,7 +69,10 @@ def identity_header(state_dir: Path) -> str:
     if not path.exists():
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(path, secrets.token_urlsafe(32).encode(), mode=0o600)
-    return path.read_text()
+    found = path.read_text(errors="replace")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{43}", found):  # an empty one would let anybody in
+        raise StateError(f"{path} is damaged. Remove it: another secret is made, and clients are told of it by `env`.")
+    return found
 
 
 #: What is told that the emulator is ready: its addresses, and what ends it, from any thread.
@@ -79,20 +87,25 @@ def run(settings: Settings, *, ready: Ready | None = None) -> None:
         ready: Called once everything is served.
 
     Raises:
-        SettingsError: Another emulator uses the state directory, a port is taken, or Azurite does not answer.
+        SettingsError: Another emulator uses the state directory, what is kept there is damaged, a port is taken, or
+            Azurite does not answer.
     """
     if settings.host not in {"127.0.0.1", "::1", "localhost"}:
         _log.warning("Whoever reaches %s can run commands as you: jobs are commands", settings.host)
     with _only_one(settings.state_dir):
         if settings.tenant:
             AUTHORITY.govern(settings.tenant, settings.clients, state_dir=settings.state_dir)
-        asyncio.run(_serve(settings, ready))
+        try:
+            asyncio.run(_serve(settings, ready))
+        except AzureError as error:  # later ones are answered, not raised
+            said = str(error).strip().partition("\n")[0]
+            raise SettingsError(f"Azurite refuses what the emulator needs: {said}") from error
 
 
 @contextlib.contextmanager
 def _only_one(state_dir: Path) -> Iterator[None]:
     """Hold the state directory; the lock goes with the process, however that ends."""
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(state_dir)
     lock: IO[str]
     with (state_dir / "lock").open("a") as lock:
         try:
@@ -117,9 +130,13 @@ class _Sockets:
     queue: socket.socket
 
     @classmethod
-    def bind(cls, settings: Settings) -> _Sockets:
-        ports = {name: getattr(settings, f"{name}_port") for name in attrs.fields_dict(cls)}
-        return cls(**{name: _bound(settings.host, port, name=name) for name, port in ports.items()})
+    def bind(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> _Sockets:
+        """Bind them all; they are closed with the stack."""
+        bound = {}
+        for name in attrs.fields_dict(cls):
+            bound[name] = _bound(settings.host, getattr(settings, f"{name}_port"), name=name)
+            stack.callback(bound[name].close)
+        return cls(**bound)
 
     def addresses(self, settings: Settings) -> Addresses:
         host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  # compared only
@@ -135,6 +152,7 @@ def _bound(host: str, port: int, *, name: str) -> socket.socket:
     try:
         made.bind((host, port))
     except OSError as error:
+        made.close()
         raise SettingsError(f"--{name}-port {port} on {host} cannot be used: {error.strerror}.") from error
     made.setblocking(False)  # noqa: FBT003  # the socket module's own signature
     return made
@@ -160,7 +178,11 @@ class _Server(uvicorn.Server):
 async def _serving(
     app: ASGIApp, bound: socket.socket, connections: Connections, *, files: Certificates | None = None
 ) -> AsyncIterator[None]:
-    """Serve an application on a bound socket while the block runs; ``connections`` learns of its connections."""
+    """Serve an application on a bound socket while the block runs; ``connections`` learns of its connections.
+
+    Raises:
+        SettingsError: Somebody else has begun to listen there.
+    """
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -180,6 +202,10 @@ async def _serving(
     task = asyncio.create_task(server.serve(sockets=[bound]))
     waiting = asyncio.create_task(server.ready.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        waiting.cancel()
+        host, port = bound.getsockname()[:2]
+        raise SettingsError(f"{host}:{port} cannot be used: {task.exception()}.") from task.exception()
     try:
         yield
     finally:
@@ -193,16 +219,16 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ():
         loop.add_signal_handler(number, stop.set)
-    sockets = _Sockets.bind(settings)
-    addresses = sockets.addresses(settings)
     hosts = Hosts(settings.location, settings.account)
-    files = certificates(settings.state_dir, hosts.in_certificate)
-    for url, option in ((settings.azurite_blob, "--azurite-blob"), (settings.azurite_queue, "--azurite-queue")):
-        await _azurite(url, option, stop)
     connections = Connections()
     async with contextlib.AsyncExitStack() as stack:
+        sockets = _Sockets.bind(settings, stack)
+        addresses = sockets.addresses(settings)
+        files = certificates(settings.state_dir, hosts.in_certificate)
         store = WatchedStore(settings.state_dir)
         stack.callback(store.close)
+        for url, option in ((settings.azurite_blob, "--azurite-blob"), (settings.azurite_queue, "--azurite-queue")):
+            await _azurite(url, option, stop)
         control = Control(store, settings) if settings.control else None
         record = Record()
         publisher = EventPublisher(settings, control.events if control else None, record=record)
@@ -326,17 +352,30 @@ async def _azurite(url: str, option: str, stop: asyncio.Event) -> None:
     """Wait until Azurite accepts connections.
 
     Raises:
-        SettingsError: It does not in time.
+        SettingsError: It does not in time, or something else does.
     """
     parts = urlsplit(url)
     deadline = time.monotonic() + AZURITE_PATIENCE_S
     while not stop.is_set():
-        try:
-            _, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise SettingsError(f"Azurite does not answer at {option} {url}: {error}. Start it first.") from error
-            await asyncio.sleep(0.1)
-        else:
-            writer.close()
+        head, why = await _head(parts.hostname or "", parts.port or 80)
+        if b"\nserver: azurite" in head.lower():
             return
+        if head:
+            raise SettingsError(f"What answers at {option} {url} is no Azurite; give the address of one.")
+        if time.monotonic() > deadline:
+            raise SettingsError(f"Azurite does not answer at {option} {url}: {why}. Start it first.")
+        await asyncio.sleep(0.1)
+
+
+async def _head(host: str, port: int) -> tuple[bytes, str]:
+    """Ask for whatever is there; gives the head of the answer, or an empty one and why there is none."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            with contextlib.closing(writer):
+                writer.write(f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+                return await reader.readuntil(b"\r\n\r\n"), ""
+    except asyncio.LimitOverrunError:
+        return b"?", ""
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        return b"", str(error) or "it is silent"

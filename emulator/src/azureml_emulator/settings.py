@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +23,19 @@ DEFAULT_WORKSPACE = "00000000-0000-0000-0000-000000000001/local/local"
 
 class SettingsError(ValueError):
     """An option is wrong; the message is one sentence for whoever typed it."""
+
+
+#: Source: https://learn.microsoft.com/rest/api/storageservices/naming-queues-and-metadata
+_QUEUE = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
+#: What Azure ML takes for the parts of a workspace's name.
+_PART = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.()-]{0,254}", re.ASCII)
+
+
+def _check_queue(option: str, queue: str) -> None:
+    if not _QUEUE.fullmatch(queue):
+        raise SettingsError(
+            f"{option} {queue!r}: a queue's name is 3 to 63 of a-z, 0-9 and single hyphens within, as Azure has it."
+        )
 
 
 @attrs.frozen
@@ -47,6 +61,9 @@ class EventQueue:
         container, _, prefix = where.partition("/")
         if not queue:
             raise SettingsError(f"--event-queue {text!r} names no queue; write QUEUE[:container[/prefix]].")
+        _check_queue("--event-queue", queue)
+        if container and not container.startswith("$") and not _QUEUE.fullmatch(container):
+            raise SettingsError(f"--event-queue {text!r}: there can be no container {container!r}.")
         return cls(queue=queue, container=container, prefix=prefix)
 
 
@@ -73,6 +90,7 @@ class MLEventQueue:
         types = tuple(each for each in said.split(",") if each)
         if not queue:
             raise SettingsError(f"--ml-event-queue {text!r} names no queue; write QUEUE[:TYPE[,TYPE…]].")
+        _check_queue("--ml-event-queue", queue)
         if unknown := [each for each in types if each not in ML_EVENTS]:
             raise SettingsError(f"--ml-event-queue {text!r}: {unknown[0]} is none of {', '.join(ML_EVENTS)}.")
         return cls(queue=queue, types=types)
@@ -86,6 +104,11 @@ def _workspaces(_: object, __: object, value: tuple[str, ...]) -> None:
     for text in value:
         if len(parts := text.split("/")) != 3 or not all(parts):  # noqa: PLR2004  # the three are in the message
             raise SettingsError(f"--workspace {text!r} is not SUBSCRIPTION/RESOURCE_GROUP/NAME.")
+        if wrong := [part for part in parts if not _PART.fullmatch(part)]:
+            raise SettingsError(
+                f"--workspace {text!r}: {wrong[0]!r} is no name; 1 to 255 letters, digits, '.', '_' and '-' are, that"
+                " begin with no '.' or '-'."
+            )
 
 
 def _at_least_one(_: object, attribute: attrs.Attribute[int], value: int) -> None:
@@ -137,6 +160,14 @@ class Settings:
     tenant: str = ""
     clients: tuple[str, ...] = attrs.field(default=(), repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse one port for two purposes: they can be bound twice, and not be served twice."""
+        taken: dict[int, str] = {}
+        for name in ("http", "tls", "proxy", "blob", "queue"):
+            port = getattr(self, f"{name}_port")
+            if port and taken.setdefault(port, name) != name:
+                raise SettingsError(f"--{taken[port]}-port and --{name}-port are both {port}; each needs its own.")
+
 
 @attrs.frozen(kw_only=True)
 class Addresses:
@@ -174,9 +205,13 @@ class Addresses:
         path = addresses_path(state_dir)
         try:
             found: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
+            return cls(**{name: str(found[name]) for name in attrs.fields_dict(cls)})
+        except (FileNotFoundError, NotADirectoryError):
             raise SettingsError(f"No emulator is ready at {state_dir}: {path.name} is not there.") from None
-        return cls(**{name: str(found[name]) for name in attrs.fields_dict(cls)})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SettingsError(
+                f"{path} cannot be read ({error}); start the emulator anew, which writes it."
+            ) from error
 
 
 def addresses_path(state_dir: Path) -> Path:

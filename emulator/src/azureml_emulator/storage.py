@@ -142,6 +142,20 @@ class Storage:
             hop = found
         raise StorageError(f"{uri} leads in a circle; the last hop was {hop}.")
 
+    def direct(self, uri: str, workspace: str) -> str:
+        """Write the URI that a job is given of an input that is not brought to it; nothing is looked for there.
+
+        Raises:
+            StorageError: It names an asset or a job's output that is not there.
+        """
+        hop = uri
+        for _ in range(HOPS):
+            if _ANY_DATASTORE.fullmatch(hop) or hop.startswith(("https://", "http://")):
+                return long_uri(hop, workspace)
+            found = self._step(hop, workspace)
+            hop = found if isinstance(found, str) else hop
+        raise StorageError(f"{uri} leads in a circle; the last hop was {hop}.")
+
     def _step(self, uri: str, workspace: str) -> BlobPlace | str:
         """Find the place, or the URI that stands for it."""
         arm_id = uri.removeprefix("azureml:")

@@ -13,15 +13,12 @@ from typing import Any
 
 import attrs
 
-from azureml_emulator import scripts
+from azureml_emulator import scripts, state_file
 from azureml_emulator.clock import CLOCK, moment
 from azureml_emulator.listings import Wanted
-from azureml_emulator.schema import SCHEMA
 from azureml_emulator.scripts import FINAL, Cancel, Script
 
-#: Only scripted runs have these, in Unix seconds and seconds: the beginning, the cancel, and how long that takes.
-_SCRIPTED = ("began", "canceled", "cancel_s")
-_SEEN = f"body, {', '.join(_SCRIPTED)}"
+_SEEN = f"body, {', '.join(state_file.SCRIPTED)}"
 _SELECT_RUN = f"SELECT {_SEEN} FROM runs WHERE workspace_key = ? AND name = ?"  # noqa: S608  # constants only
 
 
@@ -95,21 +92,19 @@ class Run:
 
 
 class Store:
-    """The resources, runs and metrics. Every method is one transaction and may be called from any thread."""
+    """The resources, runs and metrics. Every method is one transaction and may be called from any thread.
+
+    Args:
+        state_dir: The state folder, which is made where it is not there.
+
+    Raises:
+        StateError: What is there cannot be used; see `state_file`.
+    """
 
     def __init__(self, state_dir: Path) -> None:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_file.make_folder(state_dir)
         self._lock = threading.RLock()
-        path = state_dir / "emulator.db"
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        path.chmod(0o600)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(SCHEMA)
-        there = {row[1] for row in self._connection.execute("PRAGMA table_info (runs)")}
-        for column in _SCRIPTED:
-            if column not in there:  # the file is of a release that had no scripts
-                self._connection.execute(f"ALTER TABLE runs ADD COLUMN {column} REAL")
+        self._connection = state_file.opened(state_dir)
         self._scripts: dict[str, Script] = {}
 
     def close(self) -> None:

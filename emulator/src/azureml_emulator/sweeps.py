@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import attrs
 
+from azureml_emulator import output_assets
 from azureml_emulator.commands import CommandRunner, JobError
 from azureml_emulator.joblogs import JobLog, log_name, log_path
 from azureml_emulator.pipelines import Lives
 from azureml_emulator.sampling import Sweep, Values, fill_in
 from azureml_emulator.settings import Settings
-from azureml_emulator.storage import Storage
+from azureml_emulator.steps import output_uri
+from azureml_emulator.storage import Storage, long_uri
 from azureml_emulator.store import Run, Store, now
 
 Json = dict[str, Any]
+_BEST = "best_child_run_id"
 #: What a trial takes over from the sweep's ``trial``.
 _OF_TRIAL = ("codeId", "environmentId", "environmentVariables", "resources")
 
@@ -83,6 +88,38 @@ class SweepRunner:
             self._lives.end_unstarted(run)
         await self._judge(family)
 
+    async def run_step(self, run: Run) -> None:
+        """Run a sweep that is a step of a pipeline: its outputs are those of the best trial.
+
+        Raises:
+            JobError: As of `run`; or no completed trial has logged the metric, so that there is no best one.
+            SpecificationError: As of `run`.
+        """
+        # Each trial writes to a place of its own, and is no asset.
+        own = {name: {**one, "uri": None, "assetName": None} for name, one in run.outputs.items()}
+        await self.run(attrs.evolve(run, outputs=own))
+        named = str(self._found(run).properties.get(_BEST) or "")
+        best = self._store.run(run.workspace, named)
+        if best is None and run.outputs:
+            raise JobError(f"No completed trial of step {run.node} has logged the primary metric.", "NoBestTrial")
+        outputs = {}
+        for name, asked in run.outputs.items():
+            made = best.outputs[name] if best else {}
+            outputs[name] = {**asked, "uri": await self._bring(run, str(made["uri"]), asked)}
+            if asked.get("assetName"):
+                output_assets.register(self._store, run, outputs[name])
+        self._store.change_run(run.workspace, run.name, outputs=outputs)
+
+    async def _bring(self, run: Run, uri: str, asked: Json) -> str:
+        """Copy an output of the best trial to where the pipeline's author wants it; say where it is then."""
+        if not asked.get("uri"):
+            return uri
+        wanted = output_uri(run.name, "", kind=str(asked["jobOutputType"]), given=str(asked["uri"]))
+        with tempfile.TemporaryDirectory(dir=self._settings.state_dir) as scratch:
+            brought = await self._storage.download(self._storage.resolve(uri, run.workspace), Path(scratch) / "best")
+            await self._storage.upload(brought, self._storage.resolve(wanted, run.workspace))
+        return long_uri(wanted, run.workspace)
+
     async def _run_trials(self, family: _Family, trials: Sequence[Values], commands: Sequence[str]) -> None:
         left = list(enumerate(zip(trials, commands, strict=True)))[::-1]
         running: dict[asyncio.Task[None], Run] = {}
@@ -144,7 +181,7 @@ class SweepRunner:
         else:
             await self._note(family, f"The best trial is {best}: {family.sweep.metric} is {score}.")
             # Clients download this one's outputs as the sweep's. Source: azure-ai-ml 1.35, JobOperations.download.
-            named = {"best_child_run_id": best, "score": str(score), "best_data_container_id": f"dcid.{best}"}
+            named = {_BEST: best, "score": str(score), "best_data_container_id": f"dcid.{best}"}
             changes["properties"] = found.properties | named
         self._store.change_run(run.workspace, run.name, **changes)
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import attrs
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from azureml_emulator.files import write_whole
+from azureml_emulator.state_file import StateError
 
 _LIFETIME = dt.timedelta(days=825)
 _RENEW_BEFORE = dt.timedelta(days=30)
@@ -39,6 +42,9 @@ def certificates(state_dir: Path, names: Sequence[str]) -> Certificates:
 
     The authority is made once per state directory, so that what trusts it keeps trusting it; its key and the leaf's
     are readable by the owner only.
+
+    Raises:
+        StateError: The authority's files are damaged.
     """
     folder = state_dir / "tls"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -53,8 +59,7 @@ def certificates(state_dir: Path, names: Sequence[str]) -> Certificates:
 
 def _authority(key_path: Path, path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     if key_path.exists() and path.exists():
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        key, certificate = _read(key_path, path)
         fresh = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > _RENEW_BEFORE
         # A process that died between the two files has left the key of another certificate.
         belongs = key.public_key() == certificate.public_key()
@@ -82,6 +87,22 @@ def _authority(key_path: Path, path: Path) -> tuple[ec.EllipticCurvePrivateKey, 
     _write_private(key_path, key)
     write_whole(path, certificate.public_bytes(serialization.Encoding.PEM))
     return key, certificate
+
+
+def _read(key_path: Path, path: Path) -> tuple[PrivateKeyTypes, x509.Certificate]:
+    """Read an authority that was made before.
+
+    Raises:
+        StateError: One of the files is damaged; another authority would not be trusted by who trusts this one.
+    """
+    try:
+        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        return key, x509.load_pem_x509_certificate(path.read_bytes())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise StateError(
+            f"{key_path} or {path.name} beside it is damaged. Put copies back, or remove the folder {path.parent}:"
+            " another authority is made, which clients have to be told of."
+        ) from error
 
 
 def _leaf(

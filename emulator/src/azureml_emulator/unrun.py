@@ -11,7 +11,7 @@ from azureml_emulator.store import Run
 #: Kinds of jobs, with what a PUT of one must have.
 KINDS: Mapping[str, tuple[str, ...]] = {"Spark": ("codeId", "entry"), "AutoML": ("taskDetails",)}
 #: Kinds of nodes.
-NODES = frozenset({"parallel", "sweep", "spark", "automl", "import", "data_transfer"})
+NODES = frozenset({"spark", "automl", "import", "data_transfer"})
 
 
 class NotRun:

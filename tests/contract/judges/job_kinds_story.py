@@ -1,4 +1,4 @@
-"""Sweep, Spark and AutoML jobs, and a parallel step, as a user of azure-ai-ml meets them; prints what happened as JSON.
+"""Sweep, Spark and AutoML jobs, and a Spark step, as a user of azure-ai-ml meets them; prints what happened as JSON.
 
 A chapter that fails is reported with its traceback and does not end the story.
 """
@@ -16,7 +16,6 @@ from typing import Any
 
 from azure.ai.ml import Input, MLClient, automl, command, dsl, load_job, spark
 from azure.ai.ml.entities import AmlCompute, Environment
-from azure.ai.ml.parallel import RunFunction, parallel_run_function
 from azure.ai.ml.sweep import Choice, Uniform
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
@@ -205,12 +204,12 @@ def wrong() -> Any:
     return {"status": 201, "text": ""}
 
 
-@chapter
-def spark_job() -> Any:
+def counting() -> Any:
     code = SCRATCH / "spark"
-    code.mkdir()
+    code.mkdir(exist_ok=True)
     (code / "count.py").write_text("print(1)\n")
-    job = spark(
+    return spark(
+        name="count",
         code=str(code),
         entry={"file": "count.py"},
         driver_cores=1,
@@ -220,7 +219,22 @@ def spark_job() -> Any:
         executor_instances=2,
         resources={"instance_type": "standard_e4s_v3", "runtime_version": "3.4"},
     )
-    return failed(job, "spark_job")
+
+
+@chapter
+def spark_job() -> Any:
+    return failed(counting(), "spark_job")
+
+
+@chapter
+def spark_step() -> Any:
+    step = counting()
+
+    @dsl.pipeline(default_compute="cpu")  # type: ignore[untyped-decorator]  # azure-ai-ml's
+    def counted() -> None:
+        step()
+
+    return failed(counted(), "spark_step")
 
 
 @chapter
@@ -231,45 +245,6 @@ def automl_job() -> Any:
     )
     job.set_limits(timeout_minutes=30, max_trials=2)
     return failed(job, "automl_job")
-
-
-@chapter
-def parallel_step() -> Any:
-    code = SCRATCH / "parallel"
-    code.mkdir()
-    (code / "score.py").write_text("def run(batch):\n    return batch\n")
-    score = parallel_run_function(
-        name="score",
-        inputs={"rows": Input(type="uri_folder")},
-        input_data="${{inputs.rows}}",
-        instance_count=1,
-        mini_batch_size="1",
-        task=RunFunction(code=str(code), entry_script="score.py", environment=ENVIRONMENT),
-    )
-
-    @dsl.pipeline(default_compute="cpu")  # type: ignore[untyped-decorator]  # azure-ai-ml's
-    def scoring(rows: Input(type="uri_folder")) -> None:  # type: ignore[valid-type]  # as azure-ai-ml wants it
-        score(rows=rows)
-
-    rows = Input(type="uri_folder", path="azureml://datastores/workspaceblobstore/paths/rows/")
-    return failed(scoring(rows=rows), "parallel_step")
-
-
-@chapter
-def sweep_step() -> Any:
-    trial = command(
-        name="trial",
-        command="echo ${{inputs.rate}}",
-        environment=ENVIRONMENT,
-        inputs={"rate": Input(type="number", default=1)},
-    )
-
-    @dsl.pipeline(default_compute="cpu")  # type: ignore[untyped-decorator]  # azure-ai-ml's
-    def tuning() -> None:
-        step = trial(rate=Choice([1, 2])).sweep(sampling_algorithm="grid", primary_metric="a", goal="maximize")
-        step.set_limits(max_total_trials=2)
-
-    return failed(tuning(), "sweep_step")
 
 
 print(json.dumps(found, default=str))

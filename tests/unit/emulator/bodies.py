@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.unit.emulator.mlflow_bodies import MLFLOW_BODIES
+
 #: A script, so that nothing of a job runs here, whatever becomes of its command.
 SCRIPTED = {"emulator.script": '[["Running", 1], ["Completed", 0]]'}
 W = "{workspace}"
@@ -104,6 +106,11 @@ BODIES: list[tuple[str, str, Mapping[str, Any]]] = [
         },
     ),
     (
+        "PATCH",
+        f"{W}/computes/small",
+        {"properties": {"properties": {"scaleSettings": {"minNodeCount": 0, "maxNodeCount": 3}}}},
+    ),
+    (
         "PUT",
         f"{W}/connections/git",
         {
@@ -197,6 +204,7 @@ BODIES: list[tuple[str, str, Mapping[str, Any]]] = [
             },
         },
     ),
+    ("PATCH", f"{W}/batchEndpoints/batch/deployments/one", {"tags": {"a": "b"}, "properties": {"description": "x"}}),
     (
         "PUT",
         f"{W}/batchEndpoints/batch/deployments/model",
@@ -497,4 +505,6 @@ BODIES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("POST", f"{W}/computes/instance/restart", {}),
     ("POST", f"{W}/computes/instance/enableSso", {"enableSSO": True}),
     ("POST", f"{W}/computes/small/listNodes", {}),
+    ("POST", f"{W}/provisionManagedNetwork", {"includeSpark": False}),
+    *MLFLOW_BODIES,
 ]

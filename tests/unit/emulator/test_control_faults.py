@@ -78,6 +78,11 @@ def test_an_error_code_that_is_not_given_is_azure_resource_managers() -> None:
         ([{"path": ".*", "reset": True, "headers": {}}], "Fault 0: headers only go with status."),
         ([{"path": ".*", "status": 429, "headers": {"Retry After": "1"}}], "Fault 0: headers are"),
         ([{"path": ".*", "status": 429, "headers": {"X": "a\nb"}}], "Fault 0: headers are"),
+        (
+            [{"path": ".*", "status": 429, "headers": {"Content-Length": "1"}}],
+            "Fault 0: headers Content-Length: the answer has its own",
+        ),
+        ([{"path": ".*", "method": [], "reset": True}], "Fault 0: method is []; give one of"),
         ([{"path": ".*", "slow_s": -1}], "Fault 0: The seconds of slow_s are -1"),
         ([{"path": ".*", "status_word": ""}], 'Fault 0: status_word is ""; give a text.'),
     ],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -14,6 +18,23 @@ import azureml_emulator
 
 ROOT = Path(__file__).resolve().parents[3] / "emulator"
 MOST_BYTES = 60_000_000
+#: Imports all modules while some packages are not to be found; prints how many modules there are.
+IMPORTING = """\
+import importlib, json, pkgutil, sys
+foreign, others = set(json.loads(sys.argv[1])), tuple(json.loads(sys.argv[2]))
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in foreign else self.finder.find_spec(name, path, target)
+sys.meta_path[:] = map(Without, sys.meta_path)
+import azureml_emulator
+found = [one.name for one in pkgutil.walk_packages(azureml_emulator.__path__, "azureml_emulator.")]
+found = [name for name in found if not name.startswith(others) and not name.endswith("__main__")]
+for name in found:
+    importlib.import_module(name)
+print(len(found))
+"""
 
 
 def _needed(requirements: list[str]) -> Iterator[str]:
@@ -39,6 +60,25 @@ def _weight(name: str) -> int:
 def _dependencies() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return set(_needed(project["dependencies"]))
+
+
+def test_every_module_is_imported_with_what_the_distribution_brings_and_nothing_else() -> None:
+    brought = {"azureml-emulator", *_dependencies()}
+    makers = importlib.metadata.packages_distributions()
+    foreign = [module for module, of in makers.items() if brought.isdisjoint(map(canonicalize_name, of))]
+    # The fixtures are for who has pytest; the stand-ins and the workers are run by the Python of jobs.
+    others = ("azureml_emulator.testing.fixtures", "azureml_emulator.stand_ins", "azureml_emulator.batch_worker")
+
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, json.dumps(foreign), json.dumps(others)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert {"airflow", "mlflow", "pytest"} <= set(foreign)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 100, "modules"
 
 
 def test_all_that_the_emulator_needs_weighs_less_than_60_megabytes() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from azureml_emulator.testing import emulator
 from demo import chaos_emulator, command_jobs
-from demo.azure import Azurite, Emulator
+from demo.azure import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Azurite, Emulator
 from demo.command_jobs import Watch
 
 
@@ -30,11 +31,23 @@ def test_more_jobs_than_nodes_wait_and_all_complete(tmp_path: Path, azurite: Azu
     assert any("Queued" in words for words in watch.read.values())
 
 
+def test_a_look_at_more_jobs_than_a_page_holds_sees_all_of_them(azurite: Azurite) -> None:
+    told = {"azurite_blob": azurite.blob_url, "azurite_queue": azurite.queue_url}
+    with emulator(**told) as running, command_jobs.open_client(running.addresses.http) as client:  # type: ignore[arg-type]  # texts
+        where = f"{SUBSCRIPTION}/{RESOURCE_GROUP}/{WORKSPACE}"
+        running.control.jobs(205, [("Completed", 0)], prefix="many", workspace=where)
+
+        found = command_jobs.look(client)
+
+    assert found == {f"many-{number:05d}": "Completed" for number in range(205)}
+
+
 def test_no_job_is_lost_when_the_emulator_is_killed_again_and_again(tmp_path: Path) -> None:
     outcome = chaos_emulator.play(tmp_path, 7, jobs=8, kills=3)
 
     assert outcome.faults == []
     assert outcome.kills == 3
+    assert outcome.struck >= 1, "a kill found jobs that had not ended"
     assert sum(outcome.ended.values()) == 8
     assert set(outcome.ended) <= {"Completed", "Failed"}
 

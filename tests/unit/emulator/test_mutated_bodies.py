@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from azureml_emulator.testing import emulator
 from azureml_emulator.tokens import issue
 from demo.azure import Azurite
 from tests.unit.emulator.bodies import BODIES
+from tests.unit.emulator.mutations import changed, places, wrong
 
 REGISTRY = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/tests"
@@ -31,6 +31,7 @@ REFUSED = (
     *("registries/reg/codes/code/versions", "reg/data/data/versions", "reg/models/model/versions", "datarefs"),
     *("registries/reg/import", "registered-models/rename", "mlflow-artifacts", "PipelineRuns/command/Cancel"),
     "onlineEndpoints/online/deployments/one",
+    *("experiments/update", "logged-models/m-none"),
 )
 BAD_NAMES = (
     "../../../../tmp/escaped",
@@ -43,18 +44,6 @@ BAD_NAMES = (
     "a\nb",
     " ",
     "'--",
-)
-
-wrong = st.one_of(
-    st.sampled_from(
-        [None, True, 0, -1, 1e308, "", "x" * 5000, "\x00", "../../../etc/passwd", "\ud800", [], {}, [[]], "NaN", 2**70]
-    ),
-    st.text(max_size=20),
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.lists(st.integers(), max_size=3),
-    st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
-    st.integers(1, 200).map(lambda depth: json.loads('{"a":' * depth + "1" + "}" * depth)),
 )
 
 
@@ -117,27 +106,6 @@ def _prepare(service: Service, name: str) -> None:
     assert service.send("PUT", batch, json.dumps(body).encode()).is_success
 
 
-def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield at
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for name, each in items:
-        yield from _places(each, (*at, name))
-
-
-def _changed(body: Any, at: tuple[Any, ...], new: Any, *, drop: bool) -> Any:
-    if not at:
-        return new
-    body = copy.deepcopy(body)
-    within = body
-    for name in at[:-1]:
-        within = within[name]
-    if drop:
-        del within[at[-1]]
-    else:
-        within[at[-1]] = new
-    return body
-
-
 def _judge(answer: httpx.Response) -> None:
     assert answer.status_code != 500, answer.text
     assert "Traceback" not in answer.text
@@ -178,8 +146,8 @@ def test_a_body_that_is_wrong_anywhere_is_answered_in_the_services_own_words(
 ) -> None:
     method, path, body = data.draw(st.sampled_from(BODIES))
     filled = service.fill(body)
-    at = data.draw(st.sampled_from(list(_places(filled))))
-    made = _changed(filled, at, data.draw(wrong), drop=bool(at) and data.draw(st.booleans()))
+    at = data.draw(st.sampled_from(list(places(filled))))
+    made = changed(filled, at, data.draw(wrong), drop=bool(at) and data.draw(st.booleans()))
 
     _judge(service.send(method, service.fill(path), json.dumps(made).encode()))
 

@@ -160,6 +160,11 @@ def test_the_workers_of_a_process_are_those_of_azures_variable(store: Store, sai
             400,
             "has no environmentId",
         ),
+        (
+            {"codeConfiguration": {"codeId": "/codes/c/versions/1", "scoringScript": "/etc/passwd"}},
+            400,
+            "is no path within its code",
+        ),
         ({"environmentId": "/environments/own/versions/1"}, 501, "an inference server of its own"),
         ({"instanceType": "small"}, 400, "small is no machine size"),
         ({"capacity": 0}, 400, "give a whole number of 1 to 50"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,10 +13,11 @@ from starlette.applications import Starlette
 
 from azureml_emulator import online_operations
 from azureml_emulator.names import WorkspaceName
-from azureml_emulator.pages import routes
+from azureml_emulator.pages import batch, routes
+from azureml_emulator.pages.routes import LIST_REFRESH_S, REFRESH_S
 from azureml_emulator.routes import online_bodies
 from azureml_emulator.serving import Deployments
-from azureml_emulator.store import now
+from azureml_emulator.store import Run, now
 from tests.unit.emulator.serving import serving
 from tests.unit.emulator.world import World
 
@@ -95,7 +97,7 @@ async def test_the_page_of_an_endpoint_says_why_a_deployment_failed_and_shows_it
     assert "no &lt;weights&gt;" in page
     assert "&lt;risk&gt;" in page
     assert "net:7" in page
-    assert 'http-equiv="refresh"' not in page
+    assert f'http-equiv="refresh" content="{LIST_REFRESH_S}"' in page, "its traffic may be changed at any time"
 
 
 async def test_an_endpoint_that_is_not_there_is_said_to_be_missing(site: Site) -> None:
@@ -107,4 +109,36 @@ async def test_an_endpoint_that_is_not_there_is_said_to_be_missing(site: Site) -
 
 
 async def test_without_endpoints_the_list_says_so(site: Site) -> None:
-    assert "No online endpoints yet." in (await site.page("/ui/endpoints"))[1]
+    page = (await site.page("/ui/endpoints"))[1]
+
+    assert "No online endpoints yet." in page
+    assert "No batch endpoints yet." in page
+
+
+async def test_a_batch_endpoint_is_listed_with_what_it_runs_its_default_and_its_last_jobs(site: Site) -> None:
+    world = site.world
+    arm_id = f"{world.workspace}/batchEndpoints/nightly"
+    body = {"id": arm_id, "name": "nightly", "type": batch.TYPE} | STAMP
+    world.store.put(arm_id, body | {"properties": {"defaults": {"deploymentName": "two"}}})
+    component = {"componentId": {"assetId": f"{world.workspace}/components/<score>/versions/3"}}
+    model = {"assetId": f"azureml:{world.workspace}/models/net/versions/7"}
+    for name, runs in (("one", {"deploymentConfiguration": component}), ("two", {"model": model})):
+        world.store.put(f"{arm_id}/deployments/{name}", {"name": name, "properties": runs})
+    for number in range(batch.MOST_JOBS + 1):
+        run = Run(
+            workspace=world.workspace,
+            name=f"batchjob-{number}",
+            kind="Pipeline",
+            status="Running",
+            endpoint="nightly",
+            deployment="two",
+        )
+        world.store.add_run(run)
+
+    _, page = await site.page("/ui/endpoints")
+
+    assert "0 online and 1 batch" in page
+    assert re.search(r"one <span[^>]*>&lt;score&gt;:3</span></div>", page)
+    assert re.search(r"two <span[^>]*>net:7</span> <span class=\"chip good\">default</span>", page)
+    assert re.findall(r">(batchjob-\d)</a>", page) == ["batchjob-3", "batchjob-2", "batchjob-1"]
+    assert f'content="{REFRESH_S}"' in page, "a job runs"

@@ -12,6 +12,7 @@ from azureml_emulator.pages.charts import (
     BOTTOM,
     HEIGHT,
     LEFT,
+    MOST_MARKED,
     MOST_NAMED,
     MOST_POINTS,
     RIGHT,
@@ -50,6 +51,16 @@ def test_each_finite_value_is_in_the_picture_and_no_other(series: dict[str, list
     assert len(placed) == sum(finite.values())
     assert all(LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM for x, y in placed)
     assert [line.missing for line in drawn.lines] == [len(series[name]) - finite[name] for name in series]
+
+
+def test_each_point_of_a_short_line_says_its_step_and_value_and_none_of_a_long_one() -> None:
+    long: list[tuple[float, float]] = [(step, step) for step in range(MOST_MARKED + 1)]
+    drawn = chart("loss", {"slow": [(0, 0.5), (1, math.nan), (2, 0.25)], "long": long})
+
+    assert drawn is not None
+    assert [mark.label for mark in drawn.lines[0].marks] == ["slow, 0: 0.5", "slow, 2: 0.25"]
+    assert [(mark.x, mark.y) for mark in drawn.lines[0].marks] == list(drawn.lines[0].dots)
+    assert drawn.lines[1].marks == []
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6))

@@ -114,6 +114,25 @@ async def test_the_page_of_events_says_which_queue_was_told_of_what_and_which_wa
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"runStatus": "Running"}, ">Running<"),
+        ({"ModelIds": "net:<7>"}, ">net:&lt;7&gt;<"),
+        ({"contentLength": 0}, ">0 bytes<"),
+        (None, ""),
+    ],
+)
+async def test_the_page_of_events_says_what_an_event_is_about(
+    world: World, data: dict[str, Any] | None, says: str
+) -> None:
+    record = Record()
+    record.told("first", EVENT | ({"data": data} if data else {}), arrived=True)
+
+    assert says in await _page(world, record, "/ui/events")
+
+
+@pytest.mark.anyio
 async def test_pages_without_anything_to_list_say_how_something_would_come(world: World) -> None:
     assert "--event-queue" in await _page(world, Record(), "/ui/events")
     assert "Everything that was asked for is covered." in await _page(world, Record(), "/ui/uncovered")

@@ -63,6 +63,13 @@ def test_a_deployment_has_the_defaults_and_the_words_of_the_service(store: Store
             404,
             "Code /c/2 of deployment d not found",
         ),
+        (
+            {"codeConfiguration": {"codeId": "/codes/c/versions/1", "scoringScript": "../s.py"}},
+            400,
+            "The scoringScript of deployment d is no path within its code",
+        ),
+        ({"outputFileName": "../../x"}, 400, "outputFileName is '../../x', which is no path within the output"),
+        ({"outputFileName": "/a/x"}, 400, "outputFileName is '/a/x', which is no path within the output"),
         ({"miniBatchSize": 0}, 400, "miniBatchSize is 0, which is no whole number of at least 1"),
         ({"errorThreshold": -2}, 400, "errorThreshold is -2, which is no whole number of at least -1"),
         ({"maxConcurrencyPerInstance": "many"}, 400, "maxConcurrencyPerInstance is 'many'"),

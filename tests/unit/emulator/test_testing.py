@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,22 +13,60 @@ import pytest
 
 from azureml_emulator.testing import ControlError, Emulator, Fault, Workspace, emulator
 from azureml_emulator.tokens import issue
-from demo.azure import AZURITE_PROGRAM, Azurite
+from demo.azure import AZURITE_PROGRAM, ROOT, Azurite
 
-#: What a user of the fixtures writes, and nothing else.
-CONFTEST = 'pytest_plugins = ["azureml_emulator.testing.fixtures"]\n'
+SECTION = (ROOT / "emulator/README.md").read_text().partition("\n## In tests\n")[2].partition("\n## ")[0]
+#: What the README tells a user to write: the conftest, and tests.
+CONFTEST, *EXAMPLES = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+OPTIONS = """
+import pytest
+
+@pytest.fixture(scope="session")
+def azureml_emulator_options():
+    return ["--location", "northeurope"]
+"""
 USERS_TEST = """
-def test_a_job_ends_when_the_clock_says_so(azureml_workspace, azureml_control):
+def test_anything_may_be_set(azureml_workspace, azureml_control):
     azureml_control.clock.freeze()
-    azureml_control.jobs(1, [("Running", 60), ("Completed", 0)], prefix="mine", workspace=azureml_workspace.path)
-    client = azureml_workspace.ml_client()
-    assert client.jobs.get("mine-00000").status == "Running"
-    azureml_control.clock.advance(61)
-    assert client.jobs.get("mine-00000").status == "Completed"
+    azureml_control.put("faults", [{"path": "/nowhere", "status": 500}])
+    azureml_control.put("events", [{"lost": True}])
+    azureml_control.put("online", [{"fails": "OutOfQuota"}])
+    azureml_control.put("tokens", {"lifetime_s": 9})
+    azureml_control.put("quotas", {"Total Cluster Dedicated Regional vCPUs": {"limit": 0}})
+    azureml_control.put("permissions", [])
+    azureml_control.put("rights", {"*": {"*": "none"}})
+    azureml_control.put("computes", {"cpu": {"state": "Unknown"}})
+
+
+def test_and_nothing_of_it_is_left_for_the_next(azureml_control):
+    left = ("faults", "events", "online", "quotas", "rights", "computes")
+    assert [azureml_control.get(what) for what in left] == [[], [], [], {}, {}, {}]
+    assert azureml_control.get("tokens") == {"lifetime_s": 86400}
+    assert azureml_control.get("permissions")[0]["actions"] == ["*"]
+    assert azureml_control.get("clock")["frozen"] is False
+
+
+def test_the_emulator_has_the_options_of_the_conftest(azureml_workspace):
+    assert azureml_workspace.ml_client().workspaces.get(azureml_workspace.name).location == "northeurope"
 
 
 def test_each_test_has_a_workspace_of_its_own(azureml_workspace):
     assert list(azureml_workspace.ml_client().jobs.list()) == []
+"""
+#: Two emulators of one process, the one after the other.
+TWO = """
+import sys, time
+from azureml_emulator.authority import AUTHORITY
+from azureml_emulator.testing import emulator
+
+told = {"azurite_blob": sys.argv[1], "azurite_queue": sys.argv[2]}
+with emulator(options=["--tenant", "0f0f0f0f-1111-2222-3333-444444444444"], **told) as one:
+    print(AUTHORITY.is_strict)
+    one.control.clock.freeze()
+    one.control.clock.advance(10**6)
+with emulator(**told) as other:
+    print(AUTHORITY.is_strict, other.control.get("clock")["frozen"])
+    print(abs(other.control.clock.now().timestamp() - time.time()) < 60)
 """
 
 
@@ -90,9 +129,10 @@ def test_a_process_of_its_own_serves_the_same(azurite: Azurite, tmp_path: Path) 
         assert _get(made.workspace("apart"), "").status_code == 200
 
 
-def test_fixtures_serve_a_users_own_tests(azurite: Azurite, tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_mine.py").write_text(USERS_TEST)
+def test_fixtures_serve_a_users_own_tests_and_those_of_the_readme(azurite: Azurite, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST + OPTIONS)
+    for number, text in enumerate([*EXAMPLES, USERS_TEST]):
+        (tmp_path / f"test_{number}.py").write_text(text)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
@@ -110,7 +150,17 @@ def test_fixtures_serve_a_users_own_tests(azurite: Azurite, tmp_path: Path) -> N
     )
 
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "2 passed" in done.stdout
+    assert len(EXAMPLES) == 2
+    assert "6 passed" in done.stdout
+
+
+def test_the_last_emulator_of_a_process_leaves_its_clock_and_its_tenant_to_nobody(azurite: Azurite) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWO, azurite.blob_url, azurite.queue_url], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["True", "False", "False", "True"]
 
 
 def test_azurite_is_started_where_none_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from azureml_emulator.cli import main
-from demo.azure import AZURITE_PROGRAM
+from demo.azure import AZURITE_PROGRAM, ROOT
 from demo.processes import wait_until
 
 
@@ -65,6 +65,21 @@ def test_up_starts_azurite_too_prints_the_settings_and_ends_both(tmp_path: Path,
 
         process.wait(30)
         assert wait_until(lambda: not _processes(str(tmp_path / "state" / "azurite")), deadline_s=20)
+
+
+def test_what_up_prints_is_all_that_the_program_of_the_readme_needs(tmp_path: Path) -> None:
+    readme = (ROOT / "emulator/README.md").read_text()
+    program = re.search(r"python - <<'PYTHON'\n(.*?)\nPYTHON\n", readme, re.DOTALL)
+    assert program is not None
+    with _up(tmp_path / "state") as (_, said):
+        exports = [line.strip() for line in said.splitlines() if line.startswith("  export ")]
+        copied = "\n".join([*exports, f"exec {sys.executable} -c {shlex.quote(program.group(1))}"])
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        done = subprocess.run(["/bin/bash", "-c", copied], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"^hello$", done.stdout, re.MULTILINE)
+    assert "Web View: https://ml.azure.com/runs/" in done.stdout
 
 
 @pytest.mark.parametrize(

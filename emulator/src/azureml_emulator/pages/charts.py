@@ -16,6 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 26
 MOST_NAMED = 8
 #: A line has at most so many points: of each stretch its lowest and its highest.
 MOST_POINTS = 600
+#: A line of at most so many points tells each of them to who points at it.
+MOST_MARKED = 150
 #: So many colours there are; series beyond them begin anew.
 COLOURS = 6
 _TICKS_UP, _TICKS_ACROSS = 4, 6
@@ -34,12 +36,22 @@ class Tick:
 
 
 @attrs.frozen(kw_only=True)
+class Mark:
+    """A point of a line, and what it says."""
+
+    x: float
+    y: float
+    label: str
+
+
+@attrs.frozen(kw_only=True)
 class Line:
     """One series.
 
     Attributes:
         lines: Its unbroken stretches, each as the points of an SVG polyline.
         dots: Points that no line goes through.
+        marks: Its points, where they are few.
         missing: How many of its values are no finite numbers.
     """
 
@@ -47,6 +59,7 @@ class Line:
     colour: int
     lines: Sequence[str]
     dots: Sequence[Point]
+    marks: Sequence[Mark]
     missing: int
 
 
@@ -167,6 +180,11 @@ def _series(name: str, points: Sequence[Point], *, colour: int, scales: tuple[Sc
         colour=colour,
         lines=[" ".join(f"{x:g},{y:g}" for x, y in stretch) for stretch in placed if len(stretch) > 1],
         dots=[stretch[0] for stretch in placed if len(stretch) == 1],
+        marks=[
+            Mark(x=steps.at(step), y=values.at(value), label=f"{name}, {step:g}: {value:.6g}")
+            for step, value in points
+            if math.isfinite(value) and len(points) <= MOST_MARKED
+        ],
         missing=sum(not math.isfinite(value) for _, value in points),
     )
 

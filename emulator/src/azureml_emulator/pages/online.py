@@ -121,7 +121,7 @@ class Sight:
             name=name,
             state=state,
             tone=STATES.get(state, "wait"),
-            model=_short(str(properties["model"] or "")),
+            model=short_name(str(properties["model"] or "")),
             script=str((properties["codeConfiguration"] or {}).get("scoringScript") or ""),
             size=str(properties["instanceType"] or ""),
             instances=int(body["sku"]["capacity"]),
@@ -140,10 +140,10 @@ class Sight:
         return f"{error.get('code', '')}: {error.get('message', '')}" if error else ""
 
 
-def _short(model_id: str) -> str:
-    """Name a model ``NAME:VERSION``, whatever its id."""
-    parts = model_id.split("/")
-    return f"{parts[-3]}:{parts[-1]}" if "versions" in parts[-2:-1] else model_id
+def short_name(asset_id: str) -> str:
+    """Name a model or a component ``NAME:VERSION``, whatever its id."""
+    parts = asset_id.split("/")
+    return f"{parts[-3]}:{parts[-1]}" if "versions" in parts[-2:-1] else asset_id
 
 
 def _moment(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages: which runs, models, online endpoints, events and gaps they show, and how to find one."""
+"""The pages: which runs, models, endpoints, events and gaps they show, and how to find one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from azureml_emulator.names import WorkspaceName
-from azureml_emulator.pages import charts, graph, models, online, views
+from azureml_emulator.pages import batch, charts, graph, models, online, views
 from azureml_emulator.record import MOST_EVENTS, Record
 from azureml_emulator.runner import Runner
 from azureml_emulator.serving import Deployments
@@ -22,13 +22,24 @@ from azureml_emulator.store import Run, Store
 SHOWN_JOBS = 200
 #: A page of something that still lives is renewed after so many seconds.
 REFRESH_S = 2
-#: A list to which something may come at any time is renewed after so many seconds.
+#: What may change at any time, as all lists may, is renewed after so many seconds.
 LIST_REFRESH_S = 5
 #: What a page may load and do. What jobs, logs and names say is escaped; this is the second lock.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+#: Under which word of the navigation a page stands, by its template.
+_HERE = {
+    "jobs.html": "jobs",
+    "job.html": "jobs",
+    "models.html": "models",
+    "model.html": "models",
+    "endpoints.html": "endpoints",
+    "endpoint.html": "endpoints",
+    "events.html": "events",
+    "uncovered.html": "uncovered",
+}
 _SCRIPT = Path(__file__).with_name("static") / "renew.js"
 
 
@@ -65,7 +76,8 @@ def routes(
     )
 
     def page(template: str, status: int = 200, **values: object) -> Response:
-        text = environment.get_template(template).render(refused=record.refused, **values)
+        here = _HERE.get(template, "")
+        text = environment.get_template(template).render(refused=record.refused, here=here, **values)
         return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
 
     async def front(_: Request) -> Response:
@@ -93,11 +105,17 @@ def routes(
         Route("/", front),
         Route("/ui", jobs),
         Route("/ui/renew.js", _renewing),
+        Route("/favicon.ico", _no_icon),
         Route("/ui/jobs/{workspace}/{run}", job),
         *_model_routes(store, page),
         *_endpoint_routes(online.Sight(store, *_seen(deployments)), page),
         *_record_routes(record, page),
     ]
+
+
+async def _no_icon(_: Request) -> Response:
+    """Answer a browser, which asks for it with every answer that is no page."""
+    return Response(status_code=204)
 
 
 async def _renewing(_: Request) -> Response:
@@ -121,14 +139,16 @@ def _record_routes(record: Record, page: Callable[..., Response]) -> list[Route]
 def _model_routes(store: Store, page: Callable[..., Response]) -> list[Route]:
     async def all_models(_: Request) -> Response:
         found = models.models(store)
-        return page("models.html", models=found, path_of=_model_path, job_path_of=job_page_path, refresh_s=0)
+        return page(
+            "models.html", models=found, path_of=_model_path, job_path_of=job_page_path, refresh_s=LIST_REFRESH_S
+        )
 
     async def model(request: Request) -> Response:
         wanted = request.query_params.get("id", "")
         found = models.model(store, wanted)
         if found is None:
             return page("missing.html", 404, what="model", where="", name=wanted, refresh_s=0)
-        return page("model.html", model=found, job_path_of=job_page_path, refresh_s=0)
+        return page("model.html", model=found, job_path_of=job_page_path, refresh_s=LIST_REFRESH_S)
 
     return [Route("/ui/models", all_models), Route("/ui/model", model)]
 
@@ -145,16 +165,17 @@ def _seen(deployments: Deployments | None) -> tuple[Callable[[str], int], Callab
 
 def _endpoint_routes(sight: online.Sight, page: Callable[..., Response]) -> list[Route]:
     async def endpoints(_: Request) -> Response:
-        found = sight.endpoints()
-        refresh_s = REFRESH_S if any(one.is_live for one in found) else 0
-        return page("endpoints.html", endpoints=found, path_of=_endpoint_path, refresh_s=refresh_s)
+        found, batches = sight.endpoints(), batch.endpoints(sight.store, job_page_path)
+        is_live = any(one.is_live for one in found) or any(one.is_live for one in batches)
+        refresh_s = REFRESH_S if is_live else LIST_REFRESH_S
+        return page("endpoints.html", endpoints=found, batches=batches, path_of=_endpoint_path, refresh_s=refresh_s)
 
     async def endpoint(request: Request) -> Response:
         wanted = request.query_params.get("id", "")
         found = sight.endpoint(wanted)
         if found is None:
             return page("missing.html", 404, what="endpoint", where="", name=wanted, refresh_s=0)
-        return page("endpoint.html", endpoint=found, refresh_s=REFRESH_S if found.is_live else 0)
+        return page("endpoint.html", endpoint=found, refresh_s=REFRESH_S if found.is_live else LIST_REFRESH_S)
 
     return [Route("/ui/endpoints", endpoints), Route("/ui/endpoint", endpoint)]
 

@@ -29,6 +29,7 @@ _SERVICE = f"/artifact/v2.0{WORKSPACE}/artifacts/{{origin}}/{{container}}"
 #: The origins of the artifact service: what runs wrote, what clients uploaded, and the files of models.
 RUNS, UPLOADS, MODELS = "ExperimentRun", "LocalUpload", "Models"
 _PLAIN_RUN = re.compile(r"runs/(?P<run>[^/]+)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
+_PLAIN_UPLOAD = re.compile(r"uploads/(?P<container>[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
 _PLAIN_MODEL = re.compile(r"models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
 
 
@@ -71,6 +72,12 @@ def address(call: Call, run: Run, experiment: str) -> str:
     if call.origin.real:
         return f"{experiment}/runs/{run.name}/artifacts"
     return f"mlflow-artifacts:/runs/{quote(run.name)}/artifacts"
+
+
+def run_address(call: Call, run: Run) -> str:
+    """Write where the artifacts of a run are, for the client that asks."""
+    root = call.origin.tracking(call.workspace).replace("/mlflow/v1.0", "/mlflow/v2.0")
+    return address(call, run, f"{root}/experiments/{run.experiment}")
 
 
 def safe(path: str) -> str:
@@ -159,8 +166,13 @@ def _shelf(call: Call) -> _Shelf:
         return _Shelf(origin, container, folder, f"{last}/")
     if origin != UPLOADS:
         raise _no_artifact(origin, container)
+    return _Shelf(origin, container, _upload_folder(call, container))
+
+
+def _upload_folder(call: Call, container: str) -> BlobPlace:
+    """The folder of what a client uploads that belongs to no run."""
     base = f"azureml://datastores/{ARTIFACTS}/paths/{UPLOADS}/{safe(container)}"
-    return _Shelf(origin, container, call.services.storage.resolve(base, workspace.arm_id))
+    return call.services.storage.resolve(base, call.workspace.arm_id)
 
 
 def _told(shelf: _Shelf, path: str) -> Json:
@@ -229,6 +241,8 @@ def _plain(call: Call, path: str, *, writes: bool = False) -> BlobPlace:
     workspace = call.workspace
     if found := _PLAIN_RUN.fullmatch(path.rstrip("/")):
         return _within(run_folder(call, found["run"], workspace), found["path"] or "")
+    if found := _PLAIN_UPLOAD.fullmatch(path.rstrip("/")):
+        return _within(_upload_folder(call, found["container"]), found["path"] or "")
     if found := _PLAIN_MODEL.fullmatch(path.rstrip("/")):
         if writes:
             raise invalid("The files of a registered model never change; register another version.")

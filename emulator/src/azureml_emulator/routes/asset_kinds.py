@@ -13,6 +13,7 @@ import attrs
 
 from azureml_emulator.errors import Json, WireError, bad_request, no_component, not_found, refusal
 from azureml_emulator.names import WorkspaceName, guid
+from azureml_emulator.routes import source_jobs
 from azureml_emulator.routes.uris import long_form, model_source
 from azureml_emulator.store import Store, now
 
@@ -150,6 +151,8 @@ def _component(asked: Asked) -> Json:
     spec = asked.sent.get("componentSpec")
     if not isinstance(spec, dict):
         raise bad_request(f"Component {asked.name}:{asked.version} has no componentSpec.")
+    if spec.get("sourceJobId"):
+        spec = source_jobs.spec_of(asked.store, asked.workspace, spec)
     common = asked.common() | {"description": None}  # recorded: lost at the top, kept inside
     return {**common, "componentSpec": canonical_spec(asked, spec)}
 

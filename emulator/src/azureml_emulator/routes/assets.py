@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from azureml_emulator.errors import Json, bad_request, no_component
 from azureml_emulator.names import guid
-from azureml_emulator.routes import asset_views
+from azureml_emulator.routes import asset_views, curated
 from azureml_emulator.routes.asset_kinds import KINDS, Asked, AssetKind, minted_version
 from azureml_emulator.routes.calls import WORKSPACE, Call, listing, route, system_data
 from azureml_emulator.routes.registry_copies import into_workspace
@@ -42,6 +42,8 @@ async def get_version(kind: AssetKind, call: Call) -> Response:
     if kind.segment == "components" and version == _DEFAULT_LABEL:
         return JSONResponse(_default_version(call, kind, name))
     found = call.store.get(f"{call.workspace.arm_id}/{kind.segment}/{name}/versions/{version}")
+    if found is None and curated.is_curated(kind.segment, name):
+        found = curated.version(call.workspace, name, version)
     if found is None:
         raise kind.missing(name, version)
     return JSONResponse(found)
@@ -103,9 +105,12 @@ async def delete(kind: AssetKind, call: Call) -> Response:
 
 async def get_container(kind: AssetKind, call: Call) -> Response:
     """GET a container: what the next version would be, above all."""
-    found = call.store.get(f"{call.workspace.arm_id}/{kind.segment}/{call.names['name']}")
+    name = call.names["name"]
+    found = call.store.get(f"{call.workspace.arm_id}/{kind.segment}/{name}")
+    if found is None and curated.is_curated(kind.segment, name):
+        return JSONResponse(curated.container(call.workspace, name))
     if found is None:
-        raise kind.missing(call.names["name"], "")
+        raise kind.missing(name, "")
     shown = asset_views.shown_container(call, kind, call.workspace, found)
     return JSONResponse(asset_views.told_by_name(kind, shown))
 
@@ -128,6 +133,8 @@ async def get_versions(kind: AssetKind, call: Call) -> Response:
     if kind.segment == "codes" and (wanted := call.query.get("hash")):
         return listing(_code_by_hash(call, wanted))
     page, link = asset_views.versions_page(call, kind, call.workspace)
+    if not page and curated.is_curated(kind.segment, call.names["name"]):
+        return listing([curated.version(call.workspace, call.names["name"], curated.LATEST)])
     return listing([_listed(call, kind, one) for one in page], link)
 
 

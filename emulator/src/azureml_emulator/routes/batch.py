@@ -31,6 +31,7 @@ def routes() -> list[Route]:
         route("GET", f"{_ONE}/deployments", get_deployments),
         route("GET", _DEPLOYMENT, get_deployment),
         route("PUT", _DEPLOYMENT, put_deployment),
+        route("PATCH", _DEPLOYMENT, patch_deployment),
         route("DELETE", _DEPLOYMENT, delete_deployment),
     ]
 
@@ -198,6 +199,18 @@ async def put_deployment(call: Call) -> Response:
     call.store.put(arm_id, body)
     headers = {"Azure-AsyncOperation": operation(call, "bdbes"), "Location": call.url, **_TIMEOUT}
     return JSONResponse(body | {"properties": made | {"provisioningState": "Updating"}}, 201, headers)
+
+
+async def patch_deployment(call: Call) -> Response:
+    """PATCH a deployment: its tags and its description."""
+    body, sent = _found_deployment(call), await call.json()
+    properties = sent.get("properties") or {}
+    if properties.get("description") is not None:
+        body["properties"]["description"] = properties["description"]
+    body["tags"] = sent["tags"] if sent.get("tags") is not None else body["tags"]
+    body["systemData"]["lastModifiedAt"] = now()
+    call.store.put(body["id"], body)
+    return JSONResponse(body)
 
 
 def _component_deployment(call: Call, name: str, properties: Json) -> Json:

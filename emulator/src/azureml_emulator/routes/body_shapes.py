@@ -73,12 +73,14 @@ MEMBERS: Mapping[str, Shape] = {
 MLFLOW_MEMBERS: Mapping[str, Shape] = {
     **_named(
         Shape.TEXT,
-        "alias description experiment_id filter key name new_name page_token run_id run_name run_uuid source stage",
+        "alias description experiment_id filter key model_id model_json model_type name new_name page_token run_id"
+        " run_name run_uuid source source_run_id stage",
     ),
     **_named(Shape.NUMBER, "end_time max_results start_time step timestamp"),
     **_named(Shape.FLAG, "archive_existing_versions"),
-    **_named(Shape.LIST_OF_TEXTS, "experiment_ids order_by stages"),
-    **_named(Shape.LIST_OF_OBJECTS, "metrics params tags"),
+    **_named(Shape.LIST_OF_TEXTS, "experiment_ids stages"),
+    **_named(Shape.LIST, "order_by"),  # texts, but of logged models objects
+    **_named(Shape.LIST_OF_OBJECTS, "datasets metrics models params tags"),
 }
 
 

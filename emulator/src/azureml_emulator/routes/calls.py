@@ -202,7 +202,7 @@ class Call:
             raise bad_request("The request body is no JSON object.")
         if too_deep(body):
             raise bad_request(f"The request body is nested more than {DEEPEST} deep.")
-        members = MLFLOW_MEMBERS if "/api/2.0/mlflow/" in self.request.url.path else MEMBERS
+        members = MLFLOW_MEMBERS if "/api/2.0/" in self.request.url.path else MEMBERS
         if wrong := "; ".join(faults(body, members)):
             raise bad_request(f"The request body is wrong: {wrong:.1000}.")
         return body

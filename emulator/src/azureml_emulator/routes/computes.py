@@ -29,6 +29,7 @@ def routes() -> list[Route]:
         route("GET", _ALL, get_all),
         route("GET", _ONE, get),
         route("PUT", _ONE, put),
+        route("PATCH", _ONE, patch),
         route("DELETE", _ONE, delete),
     ]
 
@@ -115,6 +116,22 @@ async def put(call: Call) -> Response:
     call.services.runner.look_at_queue(arm_id)
     answer = body | {"tags": sent.get("tags"), "properties": _being_made(body["properties"])}
     return JSONResponse(answer, 200 if before else 201, compute_kinds.headers(call))
+
+
+async def patch(call: Call) -> Response:
+    """PATCH a cluster: how far it scales, which is all that the REST reference lets change so."""
+    found, sent = _found(call), await call.json()
+    if (kind := found["properties"]["computeType"]) != "AmlCompute":
+        raise not_emulated("PATCH", call.request.url.path, f"a change of a compute of type {kind}")
+    inner = (sent.get("properties") or {}).get("properties") or {}
+    before = found["properties"]["properties"]
+    scale = before["scaleSettings"] | (inner.get("scaleSettings") or {})
+    _check_scale(scale)
+    properties = found["properties"] | {"modifiedOn": now(), "properties": before | {"scaleSettings": scale}}
+    body = found | {"properties": properties}
+    call.store.put(found["id"], body)
+    call.services.runner.look_at_queue(found["id"])
+    return JSONResponse(_shown(call, body), headers=compute_kinds.headers(call))
 
 
 def _being_made(properties: Json) -> Json:

@@ -13,6 +13,13 @@ from azureml_emulator.routes.calls import WORKSPACE, Call, Services, listing, ro
 
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
 _TYPE = f"{PROVIDER}/workspaces/datastores"
+#: What says where a datastore is, by its type. Of those that are no blobs, only what was said of them is kept.
+_PLACES: dict[str, tuple[str, ...]] = {
+    "AzureBlob": ("accountName", "containerName"),
+    "AzureFile": ("accountName", "fileShareName"),
+    "AzureDataLakeGen2": ("accountName", "filesystem"),
+    "AzureDataLakeGen1": ("storeName",),
+}
 _ALL = f"{WORKSPACE}/datastores"
 _ONE = f"{_ALL}/{{name}}"
 ARTIFACTS = "workspaceartifactstore"
@@ -100,37 +107,44 @@ async def get_all(call: Call) -> Response:
 
 
 async def put(call: Call) -> Response:
-    """PUT a blob datastore; its container must be in the emulated account, and is created."""
+    """PUT a datastore; that of a blob container must be in the emulated account, and its container is created."""
     workspace, name, sent = call.workspace, call.names["name"], await call.properties()
-    kind, account = sent.get("datastoreType"), sent.get("accountName")
-    if kind != "AzureBlob":
+    kind, credentials = str(sent.get("datastoreType")), sent.get("credentials") or {}
+    if kind not in _PLACES:
         raise not_emulated("PUT", call.request.url.path, f"a datastore of type {kind}")
-    if account != call.services.settings.account:
-        here = call.services.settings.account
-        raise bad_request(f"The only storage account here is {here}; the datastore names {account}.")
-    if not (container := sent.get("containerName")):
-        raise bad_request("The datastore names no container.")
-    if not _CONTAINER.fullmatch(container):
-        raise bad_request(f"{container!r:.100} is no container's name: 3 to 63 of a-z, 0-9 and single hyphens within.")
-    credentials = (sent.get("credentials") or {}).get("credentialsType", "None")
+    if lacking := [member for member in _PLACES[kind] if not isinstance(sent.get(member), str)]:
+        raise bad_request(f"A datastore of type {kind} needs {' and '.join(lacking)}.")
+    if not isinstance(credentials, dict):
+        raise bad_request("The credentials of the datastore are no object.")
+    if kind == "AzureBlob":
+        await _ensure_container(call, sent)
     before = call.store.get(f"{workspace.arm_id}/datastores/{name}")
+    web = {} if kind == "AzureDataLakeGen1" else {"endpoint": "core.windows.net", "protocol": "https"}
     properties = {
         "description": sent.get("description"),
         "tags": sent.get("tags") or {},
         "properties": sent.get("properties"),
         "isDefault": bool(before and before["properties"]["isDefault"]),
-        "credentials": {"credentialsType": credentials},
+        "credentials": {"credentialsType": "None"} | {key: one for key, one in credentials.items() if key != "secrets"},
         "datastoreType": kind,
-        "accountName": account,
-        "containerName": container,
-        "endpoint": sent.get("endpoint") or "core.windows.net",
-        "protocol": sent.get("protocol") or "https",
+        **{member: sent[member] for member in _PLACES[kind]},
+        **{member: sent.get(member) or usual for member, usual in web.items()},
         "serviceDataAccessAuthIdentity": sent.get("serviceDataAccessAuthIdentity") or "None",
     }
-    await call.services.storage.ensure_container(container)
     body = _body(workspace, name, properties, before=before)
     new = call.store.put(body["id"], body)
+    if isinstance(secrets := credentials.get("secrets"), dict):
+        call.store.put(f"{body['id']}/secrets", {"secretsType": properties["credentials"]["credentialsType"]} | secrets)
     return JSONResponse(body, 201 if new else 200, {"Location": call.url} if new else None)
+
+
+async def _ensure_container(call: Call, sent: Json) -> None:
+    account, here, container = sent["accountName"], call.services.settings.account, sent["containerName"]
+    if account != here:
+        raise bad_request(f"The only storage account here is {here}; the datastore names {account}.")
+    if not _CONTAINER.fullmatch(container):
+        raise bad_request(f"{container!r:.100} is no container's name: 3 to 63 of a-z, 0-9 and single hyphens within.")
+    await call.services.storage.ensure_container(container)
 
 
 async def delete(call: Call) -> Response:
@@ -140,7 +154,9 @@ async def delete(call: Call) -> Response:
 
 
 async def list_secrets(call: Call) -> Response:
-    """POST for the account's key: it is the public development key."""
-    if _found(call)["properties"]["datastoreType"] != "AzureBlob":
-        raise not_emulated("POST", call.request.url.path, "a file share")
-    return JSONResponse({"secretsType": "AccountKey", "key": call.services.settings.account_key})
+    """POST for the secrets: those that were sent, or else the account's key, which is the public development key."""
+    found = _found(call)
+    key = {"secretsType": "AccountKey", "key": call.services.settings.account_key}
+    kept = call.store.get(f"{found['id']}/secrets")
+    # Whoever reads blobs here needs the key that Azurite takes, whatever was sent.
+    return JSONResponse(kept if kept and kept["secretsType"] != "AccountKey" else key)

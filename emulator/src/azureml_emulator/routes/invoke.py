@@ -17,6 +17,7 @@ from azureml_emulator.listings import Wanted
 from azureml_emulator.names import PROVIDER, WorkspaceName, guid, job_name
 from azureml_emulator.routes import experiments, job_specs
 from azureml_emulator.routes.batch import endpoint_id, no_deployment, no_endpoint
+from azureml_emulator.routes.body_shapes import MEMBERS, faults
 from azureml_emulator.routes.calls import USER, WORKSPACE, Call, listing, new_guid, route
 from azureml_emulator.routes.job_bodies import services
 from azureml_emulator.steps import LITERAL_TYPES
@@ -59,7 +60,7 @@ class _Target:
 async def invoke(call: Call) -> Response:
     """POST an invocation; two with the same repeatability id are two jobs, as in Azure."""
     target = _target(call)
-    asked = await call.properties()
+    asked = await _asked(call)
     run = _model_run(call, target, asked) if target.properties.get("model") else _pipeline_run(call, target, asked)
     experiments.ensure(call.store, call.workspace, run.experiment)
     script = control.chosen(call.services.control, asked.get("properties"), *target.may_name_script)
@@ -77,6 +78,27 @@ async def invoke(call: Call) -> Response:
         f"/deployments/{target.deployment}?api-version={_DATA_PLANE_VERSION}",
     }
     return JSONResponse(_body(call, run), 201, headers)
+
+
+async def _asked(call: Call) -> Json:
+    """Read the invocation's ``properties``: clients write ``inputData``, and the documentation ``InputData``.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-access-data-batch-endpoints-jobs, "REST".
+    """
+    said: Json = _small(await call.properties())
+    for member in ("inputData", "outputData"):
+        if isinstance(given := said.get(member), dict):
+            said[member] = {name: _small(one) for name, one in given.items()}
+    for member in ("retrySettings", "compute"):
+        said |= {member: _small(said[member])} if member in said else {}
+    if wrong := "; ".join(faults(said, MEMBERS)):
+        raise bad_request(f"The request body is wrong: {wrong:.1000}.")
+    return said
+
+
+def _small(said: Any) -> Any:
+    """Write the names of an object's members with a small first letter."""
+    return {name[:1].lower() + name[1:]: one for name, one in said.items()} if isinstance(said, dict) else said
 
 
 def _target(call: Call) -> _Target:

@@ -8,6 +8,8 @@ from typing import Any
 
 from azureml_emulator import unrun
 from azureml_emulator.errors import Json, bad_request, no_component_of_node, not_emulated
+from azureml_emulator.names import is_plain
+from azureml_emulator.plans import find_component
 from azureml_emulator.routes import job_kinds
 from azureml_emulator.store import Store
 
@@ -31,7 +33,7 @@ IMMUTABLE = (
     *job_kinds.IMMUTABLE,
 )
 #: What a pipeline's node may be.
-NODES = frozenset({"command", "pipeline"})
+NODES = frozenset({"command", "pipeline", "parallel", "sweep"})
 _WHOLE = frozenset({"inputs", "outputs", "jobs", "environmentVariables"})
 WORDS = {
     "Literal": "literal",
@@ -55,13 +57,16 @@ def text(value: Any) -> str:
 
 
 def normal_inputs(given: Mapping[str, Any] | None) -> dict[str, Json]:
-    """Read inputs.
+    """Read inputs; one that is null is not given.
 
     Raises:
-        WireError: 400 when one has neither a value nor a URI.
+        WireError: 400 when one has neither a value nor a URI, or a name that could lead out of a job's folder.
     """
     found: dict[str, Json] = {}
+    _check_names("input", given)
     for name, one in (given or {}).items():
+        if one is None:
+            continue
         kind = snake(one.get("jobInputType") or ("literal" if "value" in one else "uri_folder"))
         if kind == "literal":
             if one.get("value") is None:
@@ -75,7 +80,12 @@ def normal_inputs(given: Mapping[str, Any] | None) -> dict[str, Json]:
 
 
 def normal_outputs(given: Mapping[str, Any] | None) -> dict[str, Json]:
-    """Read outputs; the artifact folder, which clients send back as ``default``, is none of them."""
+    """Read outputs; the artifact folder, which clients send back as ``default``, is none of them.
+
+    Raises:
+        WireError: 400 when one has a name that could lead out of a job's folder.
+    """
+    _check_names("output", given)
     return {
         name: {
             **{key: value for key, value in (one or {}).items() if value is not None},
@@ -86,6 +96,12 @@ def normal_outputs(given: Mapping[str, Any] | None) -> dict[str, Json]:
         for name, one in (given or {}).items()
         if name != "default"
     }
+
+
+def _check_names(what: str, given: Mapping[str, Any] | None) -> None:
+    for name in given or {}:
+        if not is_plain(name):
+            raise bad_request(f"{name!r} is no name for an {what}: it is a folder's, with neither / nor \\ in it.")
 
 
 def check(store: Store, spec: Json, path: str) -> None:
@@ -121,9 +137,20 @@ def _check_node(store: Store, name: str, node: Json | None, path: str) -> None:
         return
     if kind not in NODES:
         raise not_emulated("PUT", path, f"node {name} of type {kind}")
-    if not node.get("componentId"):
+    named = _trial(name, node) if kind == "sweep" else node.get("componentId")
+    if not named:
         raise bad_request(f"Node {name} has no componentId.")
-    check_component(store, node["componentId"])
+    check_component(store, named)
+
+
+def _trial(name: str, node: Json) -> Any:
+    """Find the component of a sweep's trials, which is in the node or in its ``trial``."""
+    trial = node.get("trial")
+    if isinstance(trial, dict):
+        return trial.get("componentId")
+    if trial is not None and not isinstance(trial, str):
+        raise bad_request(f"The trial of node {name} is no component.")
+    return trial
 
 
 def check_component(store: Store, component: str | None) -> None:
@@ -134,7 +161,7 @@ def check_component(store: Store, component: str | None) -> None:
     """
     if component and not isinstance(component, str):
         raise bad_request("componentId is an object, and must be an id.")
-    if component and store.get(component.removeprefix("azureml:")) is None:
+    if component and find_component(store, component) is None:
         raise no_component_of_node(component.removeprefix("azureml:"))
 
 

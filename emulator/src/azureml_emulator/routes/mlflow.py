@@ -1,4 +1,4 @@
-"""MLflow's tracking API, as far as runs, metrics, parameters, tags and experiments go."""
+"""MLflow's tracking API, as far as runs with their metrics, parameters and tags go."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from starlette.routing import Route
 from azureml_emulator.clock import CLOCK
 from azureml_emulator.errors import Json, WireError
 from azureml_emulator.names import WorkspaceName, job_name
-from azureml_emulator.routes import artifacts, experiments, job_specs
+from azureml_emulator.routes import artifacts, experiments, job_specs, logged_models, mlflow_lineage
 from azureml_emulator.routes.calls import USER, Call, route
 from azureml_emulator.routes.metrics import number
+from azureml_emulator.routes.mlflow_experiments import no_experiment, stages_of
 from azureml_emulator.routes.mlflow_search import FilterError, ordered, selected
 from azureml_emulator.routes.mlflow_wire import (
+    BASES,
     ROOTS,
     absent,
     invalid,
@@ -26,7 +28,6 @@ from azureml_emulator.routes.mlflow_wire import (
     needed,
     paged,
     pairs,
-    refusal,
     tag_list,
 )
 from azureml_emulator.store import Metric, Run, now
@@ -55,12 +56,14 @@ def routes() -> list[Route]:
         ("POST", "runs/set-tag", set_tag),
         ("POST", "runs/delete-tag", delete_tag),
         ("GET", "metrics/get-history", get_history),
-        ("GET", "experiments/get", get_experiment),
-        ("GET", "experiments/get-by-name", get_experiment_by_name),
-        ("POST", "experiments/create", create_experiment),
-        ("POST", "experiments/search", search_experiments),
+        ("POST", "runs/delete", delete_run),
+        ("POST", "runs/restore", restore_run),
     ]
-    return [route(method, f"{root}/{path}", handler) for root in ROOTS for method, path, handler in handlers]
+    found = [route(method, f"{root}/{path}", handler) for root in ROOTS for method, path, handler in handlers]
+    # azureml-mlflow's own, for what a client need not wait for.
+    return found + [
+        route("POST", f"{base}/api/2.0/preview/mlflow/runs/log-batch-async", log_batch_async) for base in BASES
+    ]
 
 
 def _no_run(name: str) -> WireError:
@@ -82,7 +85,6 @@ def _moment(given: Any) -> str:
 
 def _info(call: Call, run: Run) -> Json:
     workspace = WorkspaceName.of_arm_id(run.workspace)
-    root = call.origin.tracking(workspace).replace("/mlflow/v1.0", "/mlflow/v2.0")
     return {
         "run_id": run.name,
         "run_uuid": run.name,
@@ -92,8 +94,8 @@ def _info(call: Call, run: Run) -> Json:
         "status": _STATUS.get(run.status, "RUNNING"),
         "start_time": millis(run.started or run.created),
         "end_time": millis(run.ended),
-        "artifact_uri": artifacts.address(call, run, f"{root}/experiments/{run.experiment}"),
-        "lifecycle_stage": "active",
+        "artifact_uri": artifacts.run_address(call, run),
+        "lifecycle_stage": "deleted" if run.spec.get("isArchived") else "active",
     }
 
 
@@ -117,7 +119,7 @@ def _run(call: Call, run: Run) -> Json:
             "params": tag_list(params),
             "tags": tag_list(tags),
         },
-        "inputs": {},
+        **mlflow_lineage.shown(call.store, run),
     }
 
 
@@ -136,13 +138,14 @@ async def create_run(call: Call) -> Response:
     wanted = str(said.get("experiment_id") or "")
     experiment = experiments.by_id(call.store, workspace, wanted) if wanted not in {"", "0"} else None
     if experiment is None and wanted not in {"", "0"}:
-        raise _no_experiment(wanted)
+        raise no_experiment(wanted)
     tags = pairs(said, "tags")
     run = Run(
         workspace=workspace.arm_id,
         name=str(uuid.uuid4()),
         kind="Tracked",
         status="Running",
+        parent=_parent(call, tags),
         display_name=str(said.get("run_name") or tags.get("mlflow.runName") or job_name(8)),
         experiment=experiment["name"] if experiment else "Default",
         spec={"jobType": "Command"},
@@ -152,6 +155,12 @@ async def create_run(call: Call) -> Response:
     experiments.ensure(call.store, workspace, run.experiment)
     call.store.add_run(run)
     return JSONResponse({"run": _run(call, run)})
+
+
+def _parent(call: Call, tags: dict[str, str]) -> str | None:
+    """Name the run that a client has begun another one in; one that is not there is a tag like any other."""
+    named = tags.get("mlflow.parentRunId", "")
+    return named if call.store.run(call.workspace.arm_id, named) else None
 
 
 async def update_run(call: Call) -> Response:
@@ -166,6 +175,13 @@ async def update_run(call: Call) -> Response:
             changes["ended"] = _moment(said["end_time"]) if said.get("end_time") else now()
     run = call.store.change_run(run.workspace, run.name, **changes)
     return JSONResponse({"run_info": _info(call, run)})
+
+
+def _log(call: Call, run: Run, said: Json, metric: Metric) -> None:
+    """Keep a point of a run, and of the logged model that it is about."""
+    call.store.log_metric(run.workspace, run.name, metric)
+    if model := str(said.get("model_id") or ""):
+        logged_models.note_metric(call.store, call.workspace, model, run=run.name, metric=metric)
 
 
 def _metric(said: Json) -> Metric:
@@ -184,7 +200,7 @@ async def log_metric(call: Call) -> Response:
     """POST one point."""
     said = await call.json()
     run = _asked_run(call, said)
-    call.store.log_metric(run.workspace, run.name, _metric(said))
+    _log(call, run, said, _metric(said))
     return JSONResponse({})
 
 
@@ -192,14 +208,20 @@ async def log_batch(call: Call) -> Response:
     """POST points, parameters and tags."""
     said = await call.json()
     run = _asked_run(call, said)
-    points = [_metric(point) for point in items(said, "metrics")]
+    points = [(point, _metric(point)) for point in items(said, "metrics")]
     tags = pairs(said, "tags")
     for key, value in pairs(said, "params").items():
         _set_param(call, run, key, value)
-    for point in points:
-        call.store.log_metric(run.workspace, run.name, point)
+    for sent, point in points:
+        _log(call, run, sent, point)
     _set_tags(call, run, tags)
     return JSONResponse({})
+
+
+async def log_batch_async(call: Call) -> Response:
+    """POST points, parameters and tags that nobody waits for: they are kept all the same before the answer."""
+    await log_batch(call)
+    return JSONResponse({"batch_tracking_id": ""})
 
 
 def _set_param(call: Call, run: Run, key: str, value: str) -> None:
@@ -249,75 +271,32 @@ async def get_history(call: Call) -> Response:
     return JSONResponse({"metrics": page, **more})
 
 
+async def delete_run(call: Call) -> Response:
+    """POST that a run goes; it is archived, as Azure ML keeps what ran."""
+    return _archive(call, _asked_run(call, await call.json()), is_archived=True)
+
+
+async def restore_run(call: Call) -> Response:
+    """POST that a run is back."""
+    return _archive(call, _asked_run(call, await call.json()), is_archived=False)
+
+
+def _archive(call: Call, run: Run, *, is_archived: bool) -> Response:
+    call.store.change_run(run.workspace, run.name, spec=run.spec | {"isArchived": is_archived})
+    return JSONResponse({})
+
+
 async def search_runs(call: Call) -> Response:
     """POST a search: conditions joined by AND, one or more orders, pages."""
     said, workspace = await call.json(), call.workspace
     wanted = {str(one) for one in said.get("experiment_ids") or []}
-    if str(said.get("run_view_type", "ACTIVE_ONLY")) == "DELETED_ONLY":
-        return JSONResponse({"runs": []})
-    runs = [_run(call, run) for run in call.store.runs(workspace.arm_id)]
+    stages = stages_of(said.get("run_view_type"))
+    found = [run for run in call.store.runs(workspace.arm_id) if bool(run.spec.get("isArchived")) in stages]
+    runs = [_run(call, run) for run in found]
     try:
-        found = selected([run for run in runs if run["info"]["experiment_id"] in wanted], str(said.get("filter") or ""))
-        found = ordered(found, [str(one) for one in said.get("order_by") or []])
+        met = selected([run for run in runs if run["info"]["experiment_id"] in wanted], str(said.get("filter") or ""))
+        met = ordered(met, [str(one) for one in said.get("order_by") or []])
     except FilterError as error:
         raise invalid(str(error)) from error
-    page, more = paged(found, said, size=_PAGE)
+    page, more = paged(met, said, size=_PAGE)
     return JSONResponse({"runs": page, **more})
-
-
-def _experiment(experiment: Json) -> Json:
-    made = millis(experiment["created"])
-    return {
-        "experiment_id": experiment["id"],
-        "name": experiment["name"],
-        "artifact_location": "",
-        "lifecycle_stage": "active",
-        "last_update_time": made,
-        "creation_time": made,
-        "tags": tag_list(experiment["tags"]),
-    }
-
-
-def _no_experiment(name: str) -> WireError:
-    return absent(f"Experiment {name} was not found.")
-
-
-async def get_experiment(call: Call) -> Response:
-    """GET an experiment by its id; 0 is the one called Default."""
-    workspace, wanted = call.workspace, call.query.get("experiment_id", "")
-    if wanted == "0":
-        found: Json | None = experiments.ensure(call.store, workspace, "Default")
-    else:
-        found = experiments.by_id(call.store, workspace, wanted)
-    if found is None:
-        raise _no_experiment(wanted)
-    return JSONResponse({"experiment": _experiment(found)})
-
-
-async def get_experiment_by_name(call: Call) -> Response:
-    """GET an experiment by its name."""
-    workspace, name = call.workspace, call.query.get("experiment_name", "")
-    found = experiments.by_id(call.store, workspace, experiments.experiment_id(workspace, name))
-    if found is None:
-        raise _no_experiment(name)
-    return JSONResponse({"experiment": _experiment(found)})
-
-
-async def create_experiment(call: Call) -> Response:
-    """POST an experiment."""
-    said, workspace = await call.json(), call.workspace
-    name = str(said.get("name") or "")
-    if not name:
-        raise invalid("The experiment has no name.")
-    if experiments.by_id(call.store, workspace, experiments.experiment_id(workspace, name)):
-        raise refusal(400, "RESOURCE_ALREADY_EXISTS", f"Experiment {name} exists already.")
-    return JSONResponse({"experiment_id": experiments.ensure(call.store, workspace, name)["id"]})
-
-
-async def search_experiments(call: Call) -> Response:
-    """POST for the experiments; a filter is refused, not ignored."""
-    said = await call.json()
-    if said.get("filter"):
-        raise refusal(501, "NOT_IMPLEMENTED", "Searching experiments with a filter is not emulated.")
-    found = call.store.children(f"{call.workspace.arm_id}/experiments")[::-1]
-    return JSONResponse({"experiments": [_experiment(one) for one in found]})

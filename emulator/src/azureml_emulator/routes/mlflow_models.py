@@ -3,7 +3,7 @@
 What one of them registers, tags, describes or stages, the other sees. Of what MLflow can do, Azure ML does not rename
 registered models, nor delete one with all its versions, and takes nothing from other workspaces or registries this way
 (https://learn.microsoft.com/azure/machine-learning/how-to-manage-models-mlflow). Aliases are MLflow's alone; whether
-Azure ML keeps them is not documented. Logged models, which came with MLflow 3, are not kept: there are none to find.
+Azure ML keeps them is not documented.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ def routes() -> list[Route]:
         ("GET", "model-versions/get-download-uri", get_download_uri),
         ("POST", "model-versions/set-tag", set_version_tag),
         ("DELETE", "model-versions/delete-tag", delete_version_tag),
-        ("POST", "logged-models/search", search_logged_models),
     ]
     return [route(method, f"{root}/{path}", handler) for root in ROOTS for method, path, handler in handlers]
 
@@ -350,9 +349,3 @@ async def search_versions(call: Call) -> Response:
 async def get_download_uri(call: Call) -> Response:
     """GET where a version's files are, for the client that asks."""
     return JSONResponse({"artifact_uri": records.address(call, _version(_models(call), call.query))})
-
-
-async def search_logged_models(call: Call) -> Response:
-    """POST for MLflow 3's logged models, which its client looks for beside the artifacts of a run: there are none."""
-    del call
-    return JSONResponse({"models": []})

@@ -10,6 +10,7 @@ import attrs
 
 from azureml_emulator.errors import Json, WireError
 from azureml_emulator.names import PROVIDER, WorkspaceName
+from azureml_emulator.routes import logged_models
 from azureml_emulator.routes.artifacts import MODELS, RUNS, UPLOADS
 from azureml_emulator.routes.asset_kinds import KINDS, Asked, next_version
 from azureml_emulator.routes.calls import Call, system_data
@@ -24,11 +25,12 @@ STAGES = (NO_STAGE, "Staging", "Production", "Archived")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 _KIND = next(kind for kind in KINDS if kind.segment == "models")
 _RUN_ARTIFACTS = re.compile(r"(?:azureml://.+|mlflow-artifacts:)/runs/([^/]+)/artifacts/?(.*)", re.DOTALL)
-_UPLOADED = re.compile(rf"azureml://artifacts/({UPLOADS}|{RUNS})/([^/]+)/(.+)", re.DOTALL)
+_UPLOADED = re.compile(rf"(?:mlflow-artifacts:/uploads|azureml://artifacts/({UPLOADS}|{RUNS}))/([^/]+)/(.+)", re.DOTALL)
 _OTHER_MODEL = re.compile(
     r"(?:models:/([^/]+)/([^/@]+)|mlflow-artifacts:/models/([^/]+)/versions/([^/]+)|"
     rf"azureml://artifacts/{MODELS}/([^/]+):([^/:]+)/.+)"
 )
+_LOGGED = re.compile(r"models:/(m-[^/@]+)")
 _TAKEN = re.compile(r"(?:azureml:)?runs:/[^/]+/.+|azureml://(?:jobs|datastores|subscriptions)/.+", re.DOTALL)
 _IN_RUN = re.compile(rf".*/datastores/{ARTIFACTS}/paths/{RUNS}/dcid\.([^/]+)/(.*)", re.DOTALL)
 
@@ -145,6 +147,8 @@ def source(call: Call, uri: str) -> tuple[str, str | None]:
     Raises:
         WireError: 400 for files that are not in the workspace; 404 for a run or a model that is not there.
     """
+    if found := _LOGGED.fullmatch(uri):
+        return _logged(call, found[1])
     if found := _OTHER_MODEL.fullmatch(uri):
         name, version = (part for part in found.groups() if part)
         model = Models(call.store, call.workspace).version(name, version)
@@ -157,13 +161,24 @@ def source(call: Call, uri: str) -> tuple[str, str | None]:
             raise absent(f"Run {run} was not found.")
         return f"{artifacts_of(run)}{found[2]}", run
     if found := _UPLOADED.fullmatch(uri):
-        return f"azureml://datastores/{ARTIFACTS}/paths/{found[1]}/{found[2]}/{found[3]}", None
-    if not _TAKEN.fullmatch(uri):
-        raise invalid(
-            f"The model's source {uri!r} is not in this workspace; give runs:/RUN/PATH, models:/NAME/VERSION,"
-            " azureml://jobs/… or azureml://datastores/…."
-        )
-    return uri, None
+        origin, container, path = found[1] or UPLOADS, found[2], found[3]
+        return f"azureml://datastores/{ARTIFACTS}/paths/{origin}/{container}/{path}", None
+    if _TAKEN.fullmatch(uri):
+        return uri, None
+    raise invalid(
+        f"The model's source {uri!r} is not in this workspace; give runs:/RUN/PATH, models:/NAME/VERSION,"
+        " azureml://jobs/… or azureml://datastores/…."
+    )
+
+
+def _logged(call: Call, model: str) -> tuple[str, str | None]:
+    """Say where the files of a logged model are, and which run has logged it."""
+    found = logged_models.find(call.store, call.workspace, model)
+    if found is None:
+        raise absent(f"Logged model with ID '{model}' not found.")
+    run, path = logged_models.folder_of(found)
+    folder = artifacts_of(run) if run else f"azureml://datastores/{ARTIFACTS}/paths/{UPLOADS}/{model}/"
+    return f"{folder}{path}", run or None
 
 
 def address(call: Call, version: Json) -> str:

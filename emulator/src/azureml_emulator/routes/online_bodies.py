@@ -16,7 +16,7 @@ from typing import Any
 from azureml_emulator import allowances, data_collection
 from azureml_emulator.durations import seconds
 from azureml_emulator.errors import Json, WireError, bad_request, not_emulated, not_found, refusal
-from azureml_emulator.names import PROVIDER, TENANT, WorkspaceName, guid
+from azureml_emulator.names import PROVIDER, TENANT, WorkspaceName, guid, is_inside
 from azureml_emulator.online_specs import PROBE, REQUESTS
 from azureml_emulator.steps import SpecificationError
 from azureml_emulator.store import Store
@@ -246,6 +246,8 @@ def _check_files(store: Store, name: str, properties: Mapping[str, Any]) -> None
             raise bad_request(f"The codeConfiguration of deployment {name} needs a codeId and a scoringScript.")
         if store.get(str(code["codeId"]).removeprefix("azureml:")) is None:
             raise not_found("CodeNotFound", f"Code {code['codeId']} of deployment {name} not found.")
+        if not is_inside(str(code["scoringScript"])):
+            raise bad_request(f"The scoringScript of deployment {name} is no path within its code.")
         if not environment_id:
             raise bad_request(f"Deployment {name} has no environmentId; only an MLflow model needs none.")
     elif model is None or model["properties"].get("modelType") != "mlflow_model":

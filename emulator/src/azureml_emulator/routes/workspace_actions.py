@@ -6,6 +6,7 @@ Source: REST reference of Azure Machine Learning, 2024-04-01, and azure-ai-ml 1.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,6 +20,14 @@ from azureml_emulator.store import now
 _RESOURCE_GROUP = "/subscriptions/{sub}/resourcegroups/{group}"
 _TEMPLATE = f"{_RESOURCE_GROUP}/providers/Microsoft.Resources/deployments/{{name}}"
 _PARAMETER = re.compile(r"\[parameters\('(?P<name>\w+)'\)\]")
+_BESIDE = "/subscriptions/{sub}/resourceGroups/{group}/providers"
+#: What a workspace names as its own, and is not played here.
+_BELONGING = (
+    "Microsoft.insights/components",
+    "Microsoft.Storage/storageAccounts",
+    "Microsoft.Keyvault/vaults",
+    "Microsoft.ContainerRegistry/registries",
+)
 #: What a PATCH may change, as azure-ai-ml sends it.
 _CHANGED = ("description", "friendlyName", "publicNetworkAccess", "imageBuildCompute")
 
@@ -30,6 +39,9 @@ def routes() -> list[Route]:
         route("POST", f"{WORKSPACE}/listKeys", list_keys),
         route("POST", f"{WORKSPACE}/resyncKeys", resync_keys),
         route("POST", f"{WORKSPACE}/diagnose", diagnose),
+        route("POST", f"{WORKSPACE}/provisionManagedNetwork", provision_network),
+        *(route("GET", f"{_BESIDE}/{kind}/{{name}}", get_belonging) for kind in _BELONGING),
+        *(route("DELETE", f"{_BESIDE}/{kind}/{{name}}", delete_belonging) for kind in _BELONGING),
         route("GET", _RESOURCE_GROUP, get_group),
         route("PUT", _TEMPLATE, put_template),
         route("GET", _TEMPLATE, get_template),
@@ -42,7 +54,9 @@ async def patch(call: Call) -> Response:
     arm_id, sent = call.workspace.arm_id, await call.json()
     found = call.store.get(arm_id) or {}
     properties = sent.get("properties") or {}
-    if unknown := sorted(name for name, value in properties.items() if value is not None and name not in _CHANGED):
+    # Clients send back what they were told of a workspace, too.
+    told = {name: value for name, value in properties.items() if not _is_same(value, found["properties"].get(name))}
+    if unknown := sorted(told.keys() - set(_CHANGED)):
         raise not_emulated("PATCH", call.request.url.path, f"a change of {', '.join(unknown)}")
     changed = {name: properties[name] for name in _CHANGED if properties.get(name) is not None}
     tags = found["tags"] if sent.get("tags") is None else sent["tags"]
@@ -50,6 +64,13 @@ async def patch(call: Call) -> Response:
     body = found | {"tags": tags, "systemData": at, "properties": found["properties"] | changed}
     call.store.put(arm_id, body)
     return JSONResponse(workspaces.seen(call, body))
+
+
+def _is_same(new: Any, old: Any) -> bool:
+    """Tell whether a PATCH would change nothing; what is null or empty in it is not said."""
+    if isinstance(new, dict):
+        return all(_is_same(value, old.get(name) if isinstance(old, dict) else None) for name, value in new.items())
+    return new in (None, [], "") or str(new).lower() == str(old).lower()
 
 
 async def list_keys(call: Call) -> Response:
@@ -84,6 +105,27 @@ async def diagnose(call: Call) -> Response:
         *("containerRegistry", "applicationInsights", "other"),
     )
     return JSONResponse({"value": {f"{kind}Results": [] for kind in kinds}})
+
+
+async def provision_network(call: Call) -> Response:
+    """POST to provision a workspace's managed network: no workspace has one here, and so it is not active."""
+    if call.store.get(call.workspace.arm_id) is None:
+        raise bad_request("There is no such workspace.")
+    return JSONResponse({"sparkReady": False, "status": "Inactive"})
+
+
+async def get_belonging(call: Call) -> Response:
+    """GET what a workspace names as its own: there is nothing to tell of it but where it is."""
+    arm_id = call.request.url.path
+    kind = "/".join(arm_id.split("/")[-3:-1])
+    body = {"id": arm_id, "name": call.names["name"], "type": kind, "location": call.location, "properties": {}}
+    return JSONResponse(body)
+
+
+async def delete_belonging(call: Call) -> Response:
+    """DELETE it, as clients do that delete a workspace with all that is its own; the storage account is everybody's."""
+    del call
+    return Response(status_code=204)
 
 
 # templates

@@ -112,16 +112,19 @@ async def get(call: Call) -> Response:
 
 
 async def put(call: Call) -> Response:
-    """PUT a workspace: real clients send a template deployment instead, which is not emulated."""
+    """PUT a workspace: 202 where it is made, as the REST reference has it; azure-ai-ml deploys a template instead."""
     body = await call.json()
     name = WorkspaceName(call.names["sub"], call.names["group"], call.names["ws"])
     wanted = body.get("location", call.location)
     if str(wanted).replace(" ", "").lower() != call.location:
         raise bad_request(f"All workspaces of this emulator are in {call.location}; {wanted} was asked for.")
     said = {key: str(value) for key, value in (body.get("properties") or {}).items() if key in _CHOSEN and value}
-    new = await create(call.services, name, tags=body.get("tags"), **said)
+    if await create(call.services, name, tags=body.get("tags"), **said):
+        return _accepted(call)
     found = call.store.get(name.arm_id) or {}
-    return JSONResponse(seen(call, found), 201 if new else 200)
+    changed = found | {"tags": body.get("tags") or found["tags"], "properties": found["properties"] | said}
+    call.store.put(name.arm_id, changed)
+    return JSONResponse(seen(call, changed))
 
 
 _CHOSEN = ("description", "friendlyName")
@@ -134,15 +137,21 @@ async def delete(call: Call) -> Response:
         call.store.delete(f"/endpoint-names/{call.location}/{endpoint['name']}")
     for endpoint in call.store.children(f"{workspace.arm_id}/onlineEndpoints"):
         online.remove(call, endpoint)
+    answer = _accepted(call)
     call.store.delete(workspace.arm_id)
-    root = f"{call.origin.root}/subscriptions/{workspace.subscription}/providers/{PROVIDER}/locations/{call.location}"
+    return answer
+
+
+def _accepted(call: Call) -> Response:
+    """Answer 202 for an operation, which has ended by the time somebody asks for it."""
+    root = f"{call.origin.root}/subscriptions/{call.names['sub']}/providers/{PROVIDER}/locations/{call.location}"
     operation = f"{root}/workspaceOperationsStatus/{new_guid()}?api-version={call.version}"
     headers = {"Azure-AsyncOperation": f"{operation}&type=async", "Location": f"{operation}&type=location"}
     return Response(status_code=202, headers={**headers, "Retry-After": "1"})
 
 
 async def status(call: Call) -> Response:
-    """GET how the deletion of a workspace goes: it is over."""
+    """GET how the making or the deletion of a workspace goes: it is over."""
     if call.query.get("type") == "location":
         return Response(status_code=200)
     return JSONResponse({"status": "Succeeded", "percentComplete": 100.0})

@@ -17,6 +17,8 @@ from pathlib import Path
 import attrs
 
 from azureml_emulator import azurite, cli
+from azureml_emulator.authority import AUTHORITY
+from azureml_emulator.clock import CLOCK
 from azureml_emulator.settings import DEV_ACCOUNT, DEV_ACCOUNT_KEY, Addresses, Settings, addresses_path
 from azureml_emulator.testing.control import Control
 from azureml_emulator.testing.workspaces import SUBSCRIPTION, Workspace, make_workspace
@@ -24,6 +26,7 @@ from azureml_emulator.testing.workspaces import SUBSCRIPTION, Workspace, make_wo
 #: How long it may take until it is ready, and to end, in seconds.
 PATIENCE_S = 60.0
 _LOOK_S = 0.01
+_THREAD = "azureml-emulator"
 
 
 @attrs.frozen
@@ -70,8 +73,8 @@ def emulator(
 ) -> Iterator[Emulator]:
     """Run an emulator with its control interface while the block lasts, and an Azurite unless one is named.
 
-    In a thread, which is the default, it starts in a fraction of a second. It has its clock in common with every other
-    one of the same process then.
+    In a thread, which is the default, it starts in a fraction of a second. It has its clock and its tenant in common
+    with every other one of the same process then; the last of them to end leaves neither behind.
 
     Args:
         folder: Where its state and its blobs are kept; by default a folder that is removed at the end.
@@ -111,7 +114,7 @@ def _thread(given: Sequence[str]) -> Iterator[Addresses]:
                 raise
             begun.set_exception(error)
 
-    thread = threading.Thread(target=_serve, args=(settings,), name="azureml-emulator", daemon=True)
+    thread = threading.Thread(target=_serve, args=(settings,), name=_THREAD, daemon=True)
     thread.start()
     addresses, end = begun.result(PATIENCE_S)
     try:
@@ -119,6 +122,9 @@ def _thread(given: Sequence[str]) -> Iterator[Addresses]:
     finally:
         end()
         thread.join(PATIENCE_S)
+        if all(other.name != _THREAD for other in threading.enumerate()):
+            CLOCK.reset()
+            AUTHORITY.release()
 
 
 @contextlib.contextmanager

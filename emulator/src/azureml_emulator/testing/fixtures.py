@@ -8,7 +8,7 @@ where ``azurite`` is not on the PATH.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,11 +20,23 @@ if TYPE_CHECKING:
     from azureml_emulator.testing.workspaces import Workspace
 
 
+#: What a test may set by the control interface: faults of each kind, and what holds instead of what is.
+_FAULTS = ("faults", "events", "online")
+_SETTINGS = ("tokens", "quotas", "permissions", "rights", "computes")
+
+
 @pytest.fixture(scope="session")
-def azureml_emulator() -> Iterator[Emulator]:
+def azureml_emulator_options() -> Sequence[str]:
+    """More options of ``azureml-emulator serve``; to be overridden."""
+    return ()
+
+
+@pytest.fixture(scope="session")
+def azureml_emulator(azureml_emulator_options: Sequence[str]) -> Iterator[Emulator]:
     """The emulator of this test run."""
     told = {name: os.environ.get(name.upper(), "") for name in ("azurite_blob", "azurite_queue")}
-    with emulator(azurite_program=os.environ.get("AZURITE", ""), **told) as running:  # type: ignore[arg-type]  # texts
+    program, options = os.environ.get("AZURITE", ""), tuple(azureml_emulator_options)
+    with emulator(azurite_program=program, options=options, **told) as running:  # type: ignore[arg-type]  # texts
         yield running
 
 
@@ -38,8 +50,12 @@ def azureml_workspace(azureml_emulator: Emulator) -> Iterator[Workspace]:
 
 @pytest.fixture
 def azureml_control(azureml_emulator: Emulator) -> Iterator[Control]:
-    """A hand on the clock, the jobs and the faults; no fault is left behind, and the clock goes on."""
+    """A hand on the clock, the jobs and the faults; no fault and no setting is left behind, and the clock goes on."""
     control = azureml_emulator.control
+    before = {what: control.get(what) for what in _SETTINGS}
     yield control
-    control.put("faults", [])
+    for what in _FAULTS:
+        control.put(what, [])
+    for what, said in before.items():
+        control.put(what, said)
     control.clock.go_on()
