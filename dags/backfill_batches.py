@@ -6,7 +6,7 @@ that DAG has scored is left out here, and the other way round. Start it with Air
     airflow backfill create --dag-id backfill_batches --from-date 2026-01-01 --to-date 2026-01-31
 
 * A day that is run again scores what came since, and nothing twice; `late` lets each run look back into the day before.
-* With partitions, write `since="{{ partition_key }}"` and `until="+1d"` instead.
+* With partitions (`CronPartitionTimetable`), write `since="{{ partition_date }}"` and `until="+1d"` instead.
 
 Set `AZUREML_ARRIVALS_ACCOUNT_URL` to the account's blob service.
 """

@@ -11,7 +11,10 @@ fails, is slow, or predicts something else.
 * `deploy` puts it beside the champion, without traffic; `test` asks it the same there.
 * `rollout` copies requests to it, whose answers nobody sees, then gives it 1, 10, 50 and 100 % of them. At each step it
   looks at failures and latency, and compares what both predict. Before it gets half of them, somebody has to approve.
-* `restore`, at the end of the group, gives the traffic back where the run did not get to its end.
+* `restore`, at the end of the group, gives the traffic back where the run did not get to its end; where not even that
+  ran, `rollout_guard` does.
+* A version that was rolled back is not released again by itself: `plan` is skipped, and says why. Trigger this DAG with
+  `again` to release it all the same.
 
 `RELEASE_FILES` is the folder with `deployment.yml`, `score.py` and `smoke.yaml`.
 """
@@ -20,7 +23,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param
 
 from airflow_azureml.core.rollout import Limits, Policy, Predictions
 from airflow_azureml.operators.models import AzureMLChampionOperator
@@ -41,6 +44,7 @@ with DAG(
     schedule=registered_model(MODEL) | registered,
     catchup=False,
     max_active_runs=1,
+    params={"again": Param(default=False, type="boolean", description="Also what was rolled back before.")},
     doc_md=__doc__,
     tags=["azureml", "release"],
 ):
@@ -60,5 +64,6 @@ with DAG(
             predictions=Predictions(tests=Distribution(columns={"prediction": Drift(psi=0.25)})),
         ),
         approval_at=(50,),
+        again="{{ params.again }}",
         evidence="azureml://datastores/workspaceblobstore/paths/releases/",
     )

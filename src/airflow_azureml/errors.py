@@ -37,6 +37,7 @@
     ├── ApprovalError          somebody has answered who may not
     ├── RolloutError           a rollout did not end with the new deployment
     │   ├── RolledBackError        it was not good enough; what served before serves again
+    │   ├── RolledBackBeforeError  it was rolled back before, and is not tried again by itself
     │   ├── RollbackFailedError    traffic could not be given back, or a deployment not removed              retryable
     │   ├── RolloutBusyError       another rollout of the endpoint is under way; nothing was changed         retryable
     │   └── TrafficChangedError    somebody else has changed the traffic, which stays so
@@ -235,6 +236,10 @@ class RolloutError(AzureMLError):
 
 class RolledBackError(RolloutError):
     """The new deployment was not good enough, or somebody stopped the rollout: what served before serves again."""
+
+
+class RolledBackBeforeError(RolloutError):
+    """It was rolled back on this endpoint before, and nobody said that it may be tried again; nothing was changed."""
 
 
 class RollbackFailedError(RolloutError):

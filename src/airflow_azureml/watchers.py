@@ -76,9 +76,20 @@ def blob_arrivals(
     """
     which = ArrivalFilter.of(**wanted)
     scanned = Scan(account_url=account_url, wanted=which, how=scan or Scanning())
-    wrong = [
+    texts: dict[str, object] = {
+        "name": name,
+        "queue_url": queue_url,
+        "account_url": account_url,
+        "account": account,
+        "conn_id": conn_id,
+    }
+    odd = [f"{each} is {given!r}, not a text" for each, given in texts.items() if not isinstance(given, str)]
+    if not isinstance(scanned.how, Scanning):
+        odd.append(f"scan is {scan!r}, not a Scanning")
+    wrong = odd or [
         *([] if name.strip() else ["name is empty"]),
-        *(queue_faults(queue_url, account=account or account_url) if queue_url or not account_url else []),
+        *([] if queue_url or account_url else ["queue_url and account_url are empty; give one of them, or both"]),
+        *(queue_faults(queue_url, account=account or account_url) if queue_url else []),
         *(scanned.faults() if account_url else which.faults()),
         *(["scan needs an account_url"] if scan is not None and not account_url else []),
         *([] if not account or _ACCOUNT.fullmatch(account) else [f"account {account!r} is no storage account's name"]),

@@ -1,10 +1,10 @@
 """DAGs that score batches of blobs with a small pipeline, a few at a time."""
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, CronPartitionTimetable
 
 from airflow_azureml.operators.pipeline import PipelineComponent
 from airflow_azureml.task_groups.arrivals import Batching, BlobLedger, score_arrivals
@@ -41,5 +41,18 @@ with DAG("batches_left", schedule=[left], is_paused_upon_creation=False, max_act
         container="batchesleft",
         outputs="azureml://datastores/workspaceblobstore/paths/batches_left/",
         ledger=BlobLedger(name="batches_left"),
+        **OPTIONS,
+    )
+
+DAYS = CronPartitionTimetable("@daily", timezone="UTC")
+with DAG("batches_days", schedule=DAYS, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False, max_active_runs=4):
+    score_arrivals(
+        "days",
+        pipeline=PipelineComponent("airflow-count"),
+        container="batchesdays",
+        outputs="azureml://datastores/workspaceblobstore/paths/batches_days/",
+        since="{{ partition_date }}",
+        until="+2d",
+        ledger=BlobLedger(name="batches_days"),
         **OPTIONS,
     )

@@ -6,7 +6,6 @@ from typing import Any
 from airflow.sdk import DAG
 
 from airflow_azureml.core.rollout import Limits, Policy
-from airflow_azureml.operators.rollout_guard import AzureMLRolloutGuardOperator
 from airflow_azureml.task_groups.rollout import rollout
 
 POLICY = Policy(
@@ -25,6 +24,3 @@ with DAG("rolls_out", schedule=None, is_paused_upon_creation=False):
 
 with DAG("asks_first", schedule=None, is_paused_upon_creation=False):
     rollout("rollout", **TOLD, approval_at=(100,), task_options={"retries": 0})
-
-with DAG("rollout_guard", schedule=None, is_paused_upon_creation=False):
-    AzureMLRolloutGuardOperator(task_id="guard")

@@ -69,8 +69,11 @@ class Queue:
     def visible(self) -> list[Any]:
         return list(self._own.peek_messages(max_messages=32))
 
+    def put_aside(self) -> list[str]:
+        return [str(message.content) for message in self._poison.peek_messages(max_messages=32)]
+
     def refused(self) -> list[dict[str, Any]]:
-        return [json.loads(message.content) for message in self._poison.peek_messages(max_messages=32)]
+        return [json.loads(content) for content in self.put_aside()]
 
 
 @pytest.fixture
@@ -225,6 +228,26 @@ async def test_a_message_too_large_to_be_wrapped_is_put_aside_as_it_is(
         await until(lambda: queue.length == 0)
 
     assert queue.refused() == [json.loads(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "put_aside"),
+    [
+        ("?" + "sig=a&" * 10_900, "?sig=***&sig=***&"),
+        (base64.b64encode(b"\x01" * 12_000 + b"?sig=SECRET").decode(), "?" * 12_000 + "?sig=***"),
+    ],
+    ids=["longer without its secrets", "nothing for XML"],
+)
+async def test_whatever_a_large_message_holds_it_is_put_aside_and_its_queue_can_be_read(
+    manager: SharedStreamManager, queue: Queue, text: str, put_aside: str
+) -> None:
+    queue.send(text)
+    async with Listener(manager, trigger(queue)):
+        await until(lambda: queue.length == 0)
+
+    (refused,) = queue.put_aside()
+    assert refused.startswith(put_aside)
+    assert len(refused) <= MESSAGE_BYTES
 
 
 async def test_an_event_that_is_no_arrival_is_deleted_and_named_in_the_log(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,36 @@ def test_a_run_that_was_ended_leaves_its_job_to_the_next_which_publishes_it(batc
 
     assert wait_until(_published, deadline_s=200), batches.runs(dag)
     assert (batches.published(dag), len(batches.jobs(dag))) == (["a.csv"], 1)
+
+
+def test_a_backfill_of_partitions_scores_what_is_in_their_windows_once_and_what_came_late_with_the_next(
+    batches: Batches,
+) -> None:
+    dag, today = "batches_days", datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [f"{today - timedelta(days=ago):%Y-%m-%dT%H:%M:%S}" for ago in (2, 1, 0)]
+
+    def _fill(count: int) -> None:
+        more = ("--reprocess-behavior", "completed")
+        batches.airflow.cli("backfill", "create", "--dag-id", dag, "--from-date", days[0], "--to-date", days[2], *more)
+
+        def _over() -> bool:
+            runs = batches.runs(dag)
+            return len(runs) == count and all(run["state"] in OVER for run in runs)
+
+        assert wait_until(_over, deadline_s=300), batches.runs(dag)
+
+    batches.put("batchesdays", "a.csv", "b.csv")
+    batches.airflow.unpause(dag)
+    _fill(3)
+    first = batches.published(dag), len(batches.jobs(dag))
+    batches.put("batchesdays", "late.csv")
+    _fill(6)
+
+    assert sorted((run["partition_key"], run["state"]) for run in batches.runs(dag)) == [
+        (day, "success") for day in days for _ in range(2)
+    ]
+    before = [run["dag_run_id"] for run in batches.runs(dag) if run["partition_key"] == days[0]]
+    scored = [each["state"] for run in before for each in batches.tasks(dag, run) if each["task_id"] == "days.score"]
+    assert scored == ["skipped"] * 2  # its two days were over before anything was written
+    assert first == (["a.csv", "b.csv"], 1)
+    assert (batches.published(dag), len(batches.jobs(dag))) == (["a.csv", "b.csv", "late.csv"], 2)

@@ -57,6 +57,7 @@ KINDS = {
     "environment": "load_environment",
     "amlCompute": "load_compute",
     "batchEndpoint": "load_batch_endpoint",
+    "kubernetesOnlineDeployment": "load_online_deployment",
     "managedOnlineDeployment": "load_online_deployment",
     "managedOnlineEndpoint": "load_online_endpoint",
     "pipelineComponentBatchDeployment": "load_pipeline_component_batch_deployment",

@@ -97,11 +97,13 @@ def test_what_cannot_be_done_is_one_sentence(run: Run, project: Project) -> None
         run(where, "--to", "staging")
 
 
-def test_a_dirty_tree_is_planned_under_a_version_that_says_so(run: Run, project: Project) -> None:
+def test_a_dirty_tree_is_planned_under_a_version_that_says_so_to_the_environment_of_the_connection(
+    run: Run, project: Project
+) -> None:
     (project.path / "say.yml").write_text((project.path / "say.yml").read_text() + "\n# tried out\n")
 
     told = run(str(project.path), "--to", "azureml_default", "--allow-dirty", "--plan").splitlines()
 
     assert "-dirty-" in told[0]
-    assert "to azureml_default" in told[0]
+    assert "to staging" in told[0]
     assert any("-dirty-" in line and "(say.yml)" in line for line in told[1:])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree as ET
@@ -19,9 +21,15 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_azureml.client.azureml import Client
 from airflow_azureml.client.evaluations import EvaluationFolder
-from airflow_azureml.client.sdk import environment
+from airflow_azureml.client.rollouts import helm
+from airflow_azureml.client.sdk import emulator_in_reach, environment
 from airflow_azureml.client.small_files import read_small
 from airflow_azureml.core.findings import Verdict
+from airflow_azureml.core.online import model_id
+from airflow_azureml.core.rollout import Policy
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Split
+from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import NotReadyError
 from airflow_azureml.operators.online import (
     AzureMLOnlineDeploymentOperator,
@@ -268,6 +276,43 @@ def test_what_serves_all_requests_is_not_released_again_nor_measured(world: Worl
         plan()
     with pytest.raises(AirflowFailException, match="takes 100 % of its traffic"):
         world.profile(Profiling(goal=Goal(rate_per_s=1, latency_ms=1)), tests=TESTS, deployment="blue")
+
+
+def test_a_version_that_was_rolled_back_is_not_released_again_by_itself(world: World) -> None:
+    rolled_out, settings = "release-back", settings_of(world.workspace.emulator)
+    asyncio.run(_rolled_back(settings, world.endpoint, rolled_out, f"{world.model}:1"))
+
+    def plan(**options: Any) -> dict[str, Any]:
+        told = {"model": f"{world.model}:1", "endpoint": world.endpoint, "deployment": rolled_out, **options}
+        return AzureMLPlanReleaseOperator(task_id="plan", **told).execute(cast("Context", {}))
+
+    with pytest.raises(AirflowSkipException) as skipped:
+        plan()
+    told = str(skipped.value)
+    assert told.startswith(f"RolledBackBeforeError: Version 1 of model {world.model} is not released again by itself.")
+    assert re.search(r"It was rolled back on endpoint \S+ at 20\S+, by d/r/g: p95 is 900 ms, and may be 500 ms\.", told)
+    assert "To release it all the same, give release(..., again=True)" in told
+    assert plan(again="True")["deployment"] == rolled_out
+    assert plan(model=f"{world.model}:2")["version"] == "2"
+    with pytest.raises(AirflowSkipException, match="RolledBackBeforeError"):
+        plan(again="False")
+    with pytest.raises(AirflowFailException, match="again is 'maybe'; it must be true or false"):
+        plan(again="maybe")
+
+
+async def _rolled_back(settings: ConnectionSettings, endpoint: str, deployment: str, model: str) -> None:
+    """Write down what a rollout does that did not go well."""
+
+    def _change(found: Rollout, now: datetime) -> Rollout:
+        steps, before = Policy().steps, Split(traffic={"blue": 100})
+        whose = model_id(settings.workspace, model)
+        begun = found.begun(deployment, before, steps, owner="d/r/g", instance="a", now=now, model=whose)
+        back = begun.given_back("p95 is 900 ms, and may be 500 ms.", now=now, is_verdict=True)
+        return back.moved(Phase.REVERTED, now=now)
+
+    with emulator_in_reach(settings):
+        async with helm(settings) as opened:
+            await opened.written.change(endpoint, _change)
 
 
 def test_without_a_champion_there_is_nothing_to_release(world: World) -> None:

@@ -9,138 +9,44 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, evolve, field
-from azure.storage.blob import BlobServiceClient
+from attrs import evolve
 
 from airflow_azureml.cli.rollout import COMMAND
 from airflow_azureml.client.rollout_guard import Guard
 from airflow_azureml.client.rollout_predictions import compare_predictions
-from airflow_azureml.client.rollout_start import Plan, begin
-from airflow_azureml.client.rollouts import Helm, helm
+from airflow_azureml.client.rollout_start import begin
+from airflow_azureml.client.rollouts import helm
 from airflow_azureml.client.sdk import emulator_in_reach
 from airflow_azureml.core.data_tests import Distribution, Drift
-from airflow_azureml.core.rollout import Deed, LookAgain, Policy, Predictions, Progress, decide
-from airflow_azureml.core.rollout_limits import Limits
-from airflow_azureml.core.rollout_record import Phase, Rollout, Split
+from airflow_azureml.core.rollout import Predictions
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Split
 from airflow_azureml.errors import RolloutBusyError
 from airflow_azureml.wire import online
-from airflow_azureml.wire.rollout import look
-from azureml_emulator.settings import DEV_ACCOUNT, DEV_ACCOUNT_KEY
-from tests.contract.conftest import ARM_ID, Emulator
-from tests.contract.controlled import client_of, controlled_emulator
-from tests.contract.test_online_operators import GROUP, NAME, SCORE, SUBSCRIPTION, World
+from tests.contract.conftest import Emulator
+from tests.contract.rolling_out import OWNER, POLICY, RAISES, Story, serving, shop
+from tests.contract.test_online_operators import World
 
 #: The SDK uses what its own dependencies will not have much longer.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
-POLICY = Policy(
-    steps=("mirror:50", 50, 100),
-    looks=1,
-    least_requests=5,
-    least_time=timedelta(0),
-    soak=timedelta(0),
-    limits=Limits(failures_at_most=0, p95_ms_at_most=2000, p95_times_champion=None),
-)
-RAISES = SCORE.replace("    asked = json", '    raise ValueError("always")\n    asked = json')
-OWNER = "d/r/g"
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, azurite: tuple[int, int]) -> Iterator[Emulator]:
-    with controlled_emulator(tmp_path_factory.mktemp("rollouts"), azurite) as made:
-        store = {"account_name": DEV_ACCOUNT, "account_key": DEV_ACCOUNT_KEY}
-        with (
-            client_of(made) as http,
-            BlobServiceClient(f"{made.addresses.blob}/{DEV_ACCOUNT}", credential=store) as blobs,
-        ):
-            found = http.get(f"{ARM_ID}/datastores/workspaceblobstore?api-version=2024-10-01").raise_for_status().json()
-            container = blobs.get_container_client(found["properties"]["containerName"])
-            container.upload_blob("slope/slope.txt", "2.5", overwrite=True)
-            uri = "azureml://datastores/workspaceblobstore/paths/slope/"
-            body = {"properties": {"modelUri": uri, "modelType": "custom_model"}}
-            http.put(f"{ARM_ID}/models/slope/versions/1?api-version=2024-10-01", json=body).raise_for_status()
+    with serving(tmp_path_factory.mktemp("rollouts"), azurite) as made:
         yield made
 
 
 @pytest.fixture
 def world(served: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """An endpoint whose deployment `old` takes all requests."""
-    extra = {"subscription_id": SUBSCRIPTION, "resource_group": GROUP, "workspace": NAME}
-    extra |= {"authentication": "emulator", "endpoint": served.addresses.http}
-    monkeypatch.setenv("AIRFLOW_CONN_AZUREML_DEFAULT", json.dumps({"conn_type": "azureml", "extra": extra}))
-    with client_of(served) as http:
-        made = World(served, http, tmp_path, f"shop-{uuid.uuid4().hex[:8]}")
-        made.spec()
-        made.ensure()
-        made.deploy("old")
-        made.move(old=100)
+    with shop(served, tmp_path, monkeypatch) as made:
         yield made
-
-
-@define
-class Story:
-    """A rollout as the tasks of a run go through it, with callers all the while.
-
-    Attributes:
-        answers: What callers got: the status, and which deployment answered.
-        splits: Every split that was seen.
-    """
-
-    world: World
-    helm: Helm
-    answers: list[tuple[int, str]] = field(factory=list)
-    splits: list[Split] = field(factory=list)
-
-    def plan(self, owner: str = OWNER) -> Plan:
-        return Plan(
-            endpoint=self.world.endpoint,
-            deployment="new",
-            policy=POLICY,
-            owner=owner,
-            instance="a",
-            lives=lambda run: run == OWNER,
-        )
-
-    async def roll(self, *, until: Phase | None = None, step: int = -1) -> Rollout:
-        """Go on until it has ended, or is at a step and traffic follows."""
-        found, progress = await self.helm.written.read(self.world.endpoint), Progress.new(self.now)
-        while not found.phase.is_final and found.phase is not until:
-            seen = await self.helm.client.run(look(self.helm.workspace, found, since=progress.since, until=self.now))
-            self.splits.append(seen.split)
-            if step >= 0 and found.step == step and seen.split == found.split:
-                break
-            decision = decide(found, progress, seen, policy=POLICY, now=self.now)
-            progress = decision.progress
-            if isinstance(decision, LookAgain):
-                self._minute_passes()
-                continue
-            later = await self.helm.do(found, decision)
-            if decision.deed is Deed.REMOVE:
-                self._minute_passes()
-            progress = progress if later.count == found.count else Progress.new(self.now)
-            found = later
-        return found
-
-    @property
-    def now(self) -> float:
-        told = self.world.http.get("/control/clock").raise_for_status().json()["now"]
-        return datetime.fromisoformat(told).timestamp()
-
-    def _minute_passes(self) -> None:
-        """Let callers ask within a minute of its own."""
-        self._advance()
-        for _ in range(20):
-            answered = self.world.ask(data=[1])
-            self.answers.append((answered.status_code, answered.headers.get("azureml-model-deployment", "")))
-        self._advance()
-
-    def _advance(self) -> None:
-        self.world.http.post("/control/clock/advance", json={"seconds": 60}).raise_for_status()
 
 
 async def test_a_good_deployment_takes_over_and_no_caller_notices(world: World) -> None:
@@ -238,6 +144,7 @@ def test_a_person_holds_a_rollout_lets_it_go_on_and_gives_its_traffic_back(
     assert "held" not in resumed
     assert "new, reverted" in given
     assert "too slow for me" in given
+    assert "not again   new, since " in given
     with pytest.raises(SystemExit, match="No rollout is under way on endpoint"):
         _run("back")
 

@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_azureml.core.profiling import Goal
+from airflow_azureml.core.rollout_policy import Policy
 from airflow_azureml.core.smoke_file import parse
 from airflow_azureml.operators.profile import AzureMLProfileOperator, AzureMLSetDeploymentOperator
 from airflow_azureml.operators.release import AzureMLPlanReleaseOperator
@@ -85,3 +87,21 @@ def test_the_dag_that_is_shown_is_parsed_without_what_its_tasks_need(tmp_path: P
     # The champion, eight tasks of the release, and of its rollout: to 10 %, an approval, the rest, and the end.
     assert done.stdout.splitlines()[-1] == "release_on_registration 15 []"
     assert len(FILE.read_text().splitlines()) < 80
+
+
+def test_the_stage_on_kubernetes_that_is_shown_is_one_with_the_file_that_is_there() -> None:
+    (shown,) = re.findall(r"```python\n(production = .*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict[str, Any] = {"Stage": Stage, "Policy": Policy}
+    exec(shown, names)  # noqa: S102  # the page's own code
+
+    with DAG("d", schedule=None) as dag:
+        release(
+            "release",
+            model="m:1",
+            spec=None,
+            tests="smoke.yaml",
+            **{name: names[name] for name in ("production", "policy")},
+        )
+    endpoint, deploy = (dag.get_task(f"release.{name}") for name in ("endpoint", "deploy"))
+    assert getattr(endpoint, "compute", "") == "aks-production"
+    assert "type: kubernetes\n" in (ROOT / getattr(deploy, "spec", "")).read_text()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
 from airflow_azureml.cli.connection import CONNECTION, hook_of
-from airflow_azureml.core.dead_letters import DeadLetter, reason_of, without_secrets
+from airflow_azureml.core.dead_letters import DeadLetter, printable, reason_of, without_secrets
 from airflow_azureml.errors import AzureMLError, ConfigError
 
 if TYPE_CHECKING:
@@ -42,19 +42,20 @@ def drop(args: Namespace) -> None:
 
 def _settle(args: Namespace, *, replay: bool) -> None:
     verb = "replay" if replay else "drop"
-    chosen = frozenset(args.id or ())
+    chosen = frozenset(filter(None, args.id or ()))
     try:
-        if bool(chosen) == bool(args.all):
+        if bool(args.id) == bool(args.all) or not (chosen or args.all):
             raise ConfigError("Name messages with --id, as `list` shows them, or take --all of them.")
-        taken = asyncio.run(_letters(args).settle(lambda one: args.all or one.message_id in chosen, replay=replay))
+        taken = asyncio.run(_letters(args).settle(lambda one: args.all or _ident(one) in chosen, replay=replay))
     except AzureMLError as error:
         raise SystemExit(f"airflow azureml dead-letters {verb}: {error}") from error
     for letter in taken:
         print(_line(letter))  # noqa: T201  # a command prints
     print(f"{len(taken)} messages were {'put back into' if replay else 'dropped from those of'} {args.queue_url}.")  # noqa: T201  # likewise
-    missing = sorted(chosen - {letter.message_id for letter in taken})
+    missing = sorted(chosen - set(map(_ident, taken)))
     if missing:
-        raise SystemExit(f"airflow azureml dead-letters {verb}: not found, or held by somebody: {', '.join(missing)}")
+        told = printable(", ".join(missing))
+        raise SystemExit(f"airflow azureml dead-letters {verb}: not found, or held by somebody: {told}")
 
 
 def _letters(args: Namespace) -> "DeadLetters":
@@ -63,11 +64,16 @@ def _letters(args: Namespace) -> "DeadLetters":
     return DeadLetters(settings=hook_of(args.conn_id).settings, queue_url=args.queue_url)
 
 
+def _ident(letter: DeadLetter) -> str:
+    """Give a message's id as it is shown; whoever may write to the queue has written what it holds."""
+    return printable(letter.message_id)
+
+
 def _line(letter: DeadLetter) -> str:
-    text = without_secrets(" ".join(letter.content.encode("utf-8", "replace").decode().split()))
+    text = printable(without_secrets(letter.content))
     shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
     reason = reason_of(letter.reason) or "put aside without its reason"
-    return f"{letter.message_id or '(no id)'}\n  {reason}\n  {shown}"
+    return f"{_ident(letter) or '(no id)'}\n  {reason}\n  {shown}"
 
 
 _QUEUE = Arg(

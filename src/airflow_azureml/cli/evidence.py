@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND"]
 
+#: The connection with the keys, unless told otherwise.
+_KEYS = "azureml_evidence"
+
 
 def key(args: Namespace) -> None:
     """Make a key, and print both halves of it."""
@@ -64,15 +67,18 @@ def _evidences(verb: str, args: Namespace) -> "Iterator[Evidences]":
     from airflow_azureml.client.evidence import FOLDER, open_evidences  # noqa: PLC0415  # not for every command
 
     try:
-        settings, keys = hook_of(args.conn_id).settings, _keys(args.evidence_conn_id)
+        settings, keys = hook_of(args.conn_id).settings, keys_of(args.evidence_conn_id)
         with open_evidences(settings, keys, folder=args.folder or FOLDER) as opened:
             yield opened
     except AzureMLError as error:
         raise SystemExit(f"airflow azureml evidence {verb}: {type(error).__name__}: {error}") from error
 
 
-def _keys(conn_id: str) -> "Keys":
+def keys_of(conn_id: str = "") -> "Keys":
     """Read the keys; a command is no task, and reads Airflow's database, too.
+
+    Args:
+        conn_id: The connection; empty for ``azureml_evidence``.
 
     Raises:
         ConfigError: There is no such connection, or a key of it is none.
@@ -82,11 +88,14 @@ def _keys(conn_id: str) -> "Keys":
 
     from airflow_azureml.client.signatures import Keys  # noqa: PLC0415  # likewise
 
+    name = conn_id or _KEYS
     try:
-        found = Connection.get_connection_from_secrets(conn_id)
+        found = Connection.get_connection_from_secrets(name)
     except AirflowNotFoundException as error:
-        raise ConfigError(f"There is no connection {conn_id!r}: name one with --evidence-conn-id.") from error
-    return Keys.parse(password=found.password, extra=found.extra, source=f"Connection {conn_id!r}")
+        raise ConfigError(
+            f"There is no connection {name!r}, which would have the keys of evidence: make it, or name another."
+        ) from error
+    return Keys.parse(password=found.password, extra=found.extra, source=f"Connection {name!r}")
 
 
 def _lines(stored: "Stored") -> Iterator[str]:
@@ -135,7 +144,7 @@ _WHERE = (
         default="",
         help="The folder with the evidence, where tasks name another (azureml://datastores/NAME/paths/FOLDER/)",
     ),
-    Arg(("--evidence-conn-id",), default="azureml_evidence", help="The connection with the keys (azureml_evidence)"),
+    Arg(("--evidence-conn-id",), default=_KEYS, help="The connection with the keys (azureml_evidence)"),
     CONNECTION,
 )
 

@@ -12,6 +12,7 @@ from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
 from airflow_azureml.cli.connection import CONNECTION, hook_of
 from airflow_azureml.core.arrivals import StorageUrl
+from airflow_azureml.core.filters import is_container
 from airflow_azureml.core.ledger import BlobState, Shown
 from airflow_azureml.errors import AzureMLError, ConfigError
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 __all__ = ["COMMAND"]
 
+#: Days of the oldest batch that can be asked for: a hundred years.
+MOST_DAYS = 36_500
 #: Columns of a table, and the most characters of one cell.
 COLUMNS, WIDEST = ("state", "turn", "path", "etag", "batch", "job", "reason", "key"), 80
 
@@ -71,6 +74,8 @@ def compact(args: Namespace) -> None:
     async def _compact(upkeep: "Upkeep") -> str:
         if args.older_than_days < 1:
             raise ConfigError("--older-than-days must be 1 or more: a batch younger than that may still be needed.")
+        if args.older_than_days > MOST_DAYS:
+            raise ConfigError(f"--older-than-days must be {MOST_DAYS} at most.")
         alive = {}
         if args.forget_gone:
             place = StorageUrl.parse(args.forget_gone)
@@ -117,7 +122,12 @@ async def _upkeep(args: Namespace) -> "AsyncIterator[Upkeep]":
         from airflow_azureml.client.blob_documents import BlobDocuments  # noqa: PLC0415  # likewise
 
         place = StorageUrl.parse(args.ledger)
-        url = f"{place.blob_base}/{place.path.strip('/') or CONTAINER}"
+        container = place.path.strip("/") or CONTAINER
+        if place.service == "queue" or not is_container(container):
+            raise ConfigError(
+                f"--ledger {args.ledger!r} is none: https://ACCOUNT.blob.core.windows.net, or …/CONTAINER."
+            )
+        url = f"{place.blob_base}/{container}"
         async with BlobDocuments(hook_of(args.conn_id).settings, url) as documents:
             yield Upkeep(documents=documents, name=args.name)
     else:

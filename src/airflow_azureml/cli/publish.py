@@ -6,13 +6,15 @@ import logging
 import socket
 import uuid
 from argparse import Namespace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.cli.cli_config import ActionCommand, Arg
 
 from airflow_azureml.cli.connection import hook_of
-from airflow_azureml.errors import AzureMLError
+from airflow_azureml.cli.evidence import keys_of
+from airflow_azureml.errors import AzureMLError, EvidenceError
 
 if TYPE_CHECKING:
     from airflow_azureml.client.publishing import Publisher
@@ -26,6 +28,8 @@ def publish(args: Namespace) -> None:
     """Say what is to be done to publish a folder, and do it."""
     try:
         _publish(args)
+    except EvidenceError as error:
+        raise SystemExit(f"airflow azureml publish: {type(error).__name__}: {error}") from error
     except AzureMLError as error:
         raise SystemExit(f"airflow azureml publish: {error}") from error
     except KeyboardInterrupt as error:
@@ -58,8 +62,21 @@ def _publish(args: Namespace) -> None:
             )
             _tell(publisher)
             if not args.plan:
+                _see_proved(publisher)
                 _go_on(publisher)
                 _say(json.dumps(publisher.result()))
+
+
+def _see_proved(publisher: "Publisher") -> None:
+    """See that the commit has passed where it must have, before anything is changed."""
+    from airflow_azureml.client.evidence import see_proved  # noqa: PLC0415  # not for every command of Airflow's
+
+    required, source = publisher.wanted.environment.requires, publisher.wanted.source
+    if required is None:
+        return
+    keys, settings = keys_of(required.evidence_conn_id), hook_of(required.conn_id).settings
+    found = see_proved(required, source, settings=settings, keys=keys, now=datetime.now(UTC))
+    _say(f"     commit {source.sha} has passed {required.environment}: {found.uri}")
 
 
 def _go_on(publisher: "Publisher") -> None:
@@ -68,7 +85,7 @@ def _go_on(publisher: "Publisher") -> None:
 
 
 def _environment(bundle: "Bundle", name: str) -> "Environment":
-    """Find the environment in the folder's manifest; a name that is not there is a connection's."""
+    """Find the environment in the folder's manifest, by its name or its connection; else it is a connection's id."""
     from airflow_azureml.core.bundle_parts import MANIFEST  # noqa: PLC0415  # not for every command of Airflow's
     from airflow_azureml.core.environments import Environment, chain_of, named  # noqa: PLC0415  # likewise
 
@@ -76,6 +93,8 @@ def _environment(bundle: "Bundle", name: str) -> "Environment":
         known = chain_of(bundle.environments, whence=f"The environments of {MANIFEST}")
         if name in {each.name for each in known}:
             return named(known, name)
+        if by_connection := [each for each in known if each.conn_id == name]:
+            return by_connection[0]
     return Environment(name, conn_id=name)
 
 

@@ -40,10 +40,12 @@ def resume(args: Namespace) -> None:
 def back(args: Namespace) -> None:
     """Give the traffic back."""
     from airflow_azureml.client.rollout_start import END_S  # noqa: PLC0415  # not for every command
-    from airflow_azureml.core.rollout import Policy  # noqa: PLC0415  # likewise
+    from airflow_azureml.core.rollout_policy import Policy  # noqa: PLC0415  # likewise
 
     async def _back(helm: "Helm") -> "Rollout":
-        given = await helm.give_back(args.endpoint, f"Somebody said: {args.why}.", mine=lambda *_: True)
+        given = await helm.give_back(
+            args.endpoint, f"Somebody said: {args.why}.", mine=lambda *_: True, is_verdict=True
+        )
         if not given.is_open:
             raise ConfigError(f"No rollout is under way on endpoint {args.endpoint}; its traffic stays as it is.")
         return await helm.end(given, policy=Policy(), at_most_s=END_S)
@@ -90,12 +92,15 @@ def _tell(found: "Rollout") -> None:
         "step": f"{step} of {steps}",
         "traffic": f"{found.split}; before: {found.before}",
         "run": f"{found.owner}, since {found.began}; written {found.changed}",
+        "in force": f"since {found.since}" if found.since and found.is_open else "",
         "held": found.held,
         "why": " ".join(found.why),
     }
     for name, told in rows.items():
         if told:
             print(f"{name:<10}  {told}")  # noqa: T201  # likewise
+    for each in found.rolled_back:
+        print(f"{'not again':<10}  {each.deployment}, since {each.at}: {each.why}")  # noqa: T201  # likewise
 
 
 _ENDPOINT = Arg(("endpoint",), help="The online endpoint")

@@ -10,8 +10,9 @@ from airflow_azureml.client.credentials import proxies
 from airflow_azureml.client.servicebus import BusQueue, Locked, bus_tokens
 from airflow_azureml.client.storage import Received, StorageQueue, async_storage_tokens
 from airflow_azureml.core.dead_letters import POISON, DeadLetter
-from airflow_azureml.core.queues import BusUrl, is_bus
+from airflow_azureml.core.queues import BusUrl, is_bus, queue_faults
 from airflow_azureml.core.workspace import is_loopback
+from airflow_azureml.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from airflow_azureml.core.workspace import ConnectionSettings
@@ -61,22 +62,23 @@ class Sorting(Generic[M]):
     ) -> list[DeadLetter]:
         """Look at so many messages once; those that are wanted are removed, and put back before that by `replay`."""
         taken: list[DeadLetter] = []
-        left: list[M] = []
+        held: list[M] = []
         seen = 0
         try:
             while seen < count and (page := await self.receive()):
+                seen += len(page)
+                held += page
                 for message in page:
-                    seen += 1
                     letter = self.letter(message)
                     if not wanted(letter):
-                        left.append(message)
                         continue
                     if replay is not None:
                         await replay(letter.content)
                     await self.remove(message)
+                    held.remove(message)
                     taken.append(letter)
         finally:
-            for message in left:
+            for message in held:
                 await self.leave(message)
         return taken
 
@@ -99,13 +101,15 @@ class DeadLetters:
 
         Raises:
             ConfigError: The URL names no queue.
-            RefusedError: The identity may not; or nothing was ever put aside, and there is no such queue.
+            RefusedError: The identity may not, or there is no such queue.
             UnavailableError: Storage does not answer.
         """
         if is_bus(self.queue_url):
             return await self._look_at_bus()
-        async with self._opened() as (_, aside):
-            return Aside(count=await aside.length(), first=tuple(map(DeadLetter.of_text, await aside.peek())))
+        async with self._opened() as (queue, aside):
+            count = await _count(queue, aside)
+            found = await aside.peek() if count else []
+            return Aside(count=count, first=tuple(DeadLetter.of_text(text, ident) for ident, text in found))
 
     async def settle(self, wanted: Callable[[DeadLetter], bool], *, replay: bool) -> list[DeadLetter]:
         """Take those that are wanted out of the queue of the refused.
@@ -129,11 +133,11 @@ class DeadLetters:
         async with self._opened() as (queue, aside):
             sorting = Sorting[Received](
                 receive=lambda: aside.receive(visibility_s=HELD_S),
-                letter=lambda message: DeadLetter.of_text(message.text),
+                letter=lambda message: DeadLetter.of_text(message.text, message.id),
                 remove=aside.delete,
                 leave=lambda message: aside.hold(message, visibility_s=0),
             )
-            return await sorting.run(wanted, count=await aside.length(), replay=queue.send if replay else None)
+            return await sorting.run(wanted, count=await _count(queue, aside), replay=queue.send if replay else None)
 
     async def _look_at_bus(self) -> Aside:
         async with self._opened_bus() as (_, aside):
@@ -169,6 +173,10 @@ class DeadLetters:
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[StorageQueue, StorageQueue]]:
+        if faults := queue_faults(self.queue_url):
+            raise ConfigError(faults[0])
+        if self.queue_url.endswith(POISON):
+            raise ConfigError(f"{self.queue_url!r} is the queue of the refused; name the one they came from.")
         async with contextlib.AsyncExitStack() as opened:
             proof, through = None, None
             if not is_loopback(self.queue_url):
@@ -177,6 +185,17 @@ class DeadLetters:
             queue = await opened.enter_async_context(StorageQueue(self.queue_url, proof, proxies=through))
             aside = await opened.enter_async_context(StorageQueue(self.queue_url + POISON, proof, proxies=through))
             yield queue, aside
+
+
+async def _count(queue: StorageQueue, aside: StorageQueue) -> int:
+    """Count the refused messages of a queue; the queue for them is made for the first one."""
+    try:
+        return await aside.length()
+    except RefusedError as error:
+        if error.code != "QueueNotFound":
+            raise
+        await queue.length()  # an address that names no queue at all is told of
+        return 0
 
 
 def _letter(message: Locked) -> DeadLetter:

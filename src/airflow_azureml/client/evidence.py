@@ -37,6 +37,8 @@ from airflow_azureml.wire import datastores, models, tags, workspaces
 if TYPE_CHECKING:
     from airflow_azureml.client.azureml import Client
     from airflow_azureml.client.signatures import Keys
+    from airflow_azureml.core.environments import RequiredEvidence
+    from airflow_azureml.core.publication import Source
     from airflow_azureml.core.workspace import ConnectionSettings
 
 log = logging.getLogger(__name__)
@@ -216,6 +218,37 @@ class Evidences:
                 f" whose place is {document_of(signed.evidence)}: somebody has put it there."
             )
         return Stored(evidence=signed.evidence, uri=uri, signer=signer)
+
+
+def see_proved(
+    required: "RequiredEvidence", source: "Source", *, settings: "ConnectionSettings", keys: "Keys", now: datetime
+) -> Stored:
+    """See that the evidence is there without which a commit is not published; nothing is changed.
+
+    Args:
+        required: What must be proved.
+        source: What is to be published.
+        settings: The connection of the workspace where it ran.
+        keys: Verify.
+        now: With its zone.
+
+    Raises:
+        EvidenceError: It is not, or does not prove it; the class says why.
+    """
+    if source.dirt:
+        raise EvidenceMissingError(
+            f"What is on the disk differs from commit {source.sha}, and there is evidence of commits alone: commit it,"
+            f" and run it in environment {required.environment} first. Nothing was published."
+        )
+    demand = Demand(
+        environment=required.environment,
+        sha=source.sha,
+        most_age=required.most_age,
+        approved=required.approved,
+        workspace=settings.workspace.arm_id,
+    )
+    with open_evidences(settings, keys, folder=required.folder or FOLDER) as evidences:
+        return evidences.require(demand, now=now)
 
 
 @contextlib.contextmanager

@@ -1,26 +1,22 @@
 """The ledger's values in a store of documents: entries, batches, the index of those that have not ended, shards."""
 
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 
 from attrs import field, frozen
 
 from airflow_azureml.core.documents import Document, Documents
-from airflow_azureml.core.ledger import Batch, BlobState, Entry
+from airflow_azureml.core.ledger import Batch, BlobState, Entry, faults_of_name
 from airflow_azureml.core.ledger_shards import SHARDS, Shard, shard_of
 from airflow_azureml.errors import ConfigError, UnavailableError
 
 #: How often a change is tried again when somebody else was faster; each time somebody has got on with it.
 TRIES = 50
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _MARKER = "{}"
 
 
 def _check_name(_: object, __: object, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is no ledger's name: at most 100 ASCII letters, digits, '.', '_' and '-', not beginning with '.'"
-        )
+    if faults := faults_of_name(name):
+        raise ConfigError(faults[0])
 
 
 @frozen(kw_only=True)

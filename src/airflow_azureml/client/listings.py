@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_azureml.client.looks import Looker
 from airflow_azureml.client.opened import open_container
 from airflow_azureml.client.sets import read_manifests
-from airflow_azureml.client.storage import (
-    CALL_S,
-    service_error,
-)
+from airflow_azureml.client.storage import CALL_S, READS_BLOBS, READS_TAGS, service_error
 from airflow_azureml.core.conditions import Sight
 from airflow_azureml.core.search import Finds, Search, SetFinds
 from airflow_azureml.core.sets import Found, Sets, manifests_to_read
@@ -131,7 +128,8 @@ class Lister:
             body, told = answers[-1].content, answers[-1].headers.get("Date")
             self.server_time = parsedate_to_datetime(told).astimezone(UTC) if told else datetime.now(UTC)
         except AzureError as error:
-            raise service_error(f"List {self.url}", error) from error
+            role = READS_TAGS if "tags" in include else READS_BLOBS
+            raise service_error(f"List {self.url}", error, role=role) from error
         except (AttributeError, TypeError, ValueError) as error:
             # What the SDK makes of a page of HTML that a proxy answered with, status 200.
             raise ProtocolError(f"List {self.url}: the answer is none of Azure Storage's ({error})") from error

@@ -9,10 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_azureml.client.opened import open_container
-from airflow_azureml.client.storage import (
-    CALL_S,
-    service_error,
-)
+from airflow_azureml.client.storage import CALL_S, READS_BLOBS, READS_TAGS, service_error
 from airflow_azureml.core.arrivals import Arrival, StorageUrl
 from airflow_azureml.core.filters import ArrivalFilter, Details
 from airflow_azureml.core.looks import Look, Looked, Outcome, Verdict, judge
@@ -194,7 +191,8 @@ async def _ask(doing: str, ask: Callable[[], Awaitable[T]]) -> T:
     try:
         return await ask()
     except AzureError as error:
-        raise service_error(doing, error) from error
+        role = READS_TAGS if doing.startswith("Read the tags") else READS_BLOBS
+        raise service_error(doing, error, role=role) from error
     except (AttributeError, TypeError, ValueError) as error:
         # What the SDK makes of a page of HTML that a proxy answered with, status 200.
         raise ProtocolError(f"{doing}: the answer is none of Azure Storage's ({error})") from error

@@ -207,7 +207,7 @@ class Publisher:
             "version": version,
             "environment": self.wanted.environment.name,
             "endpoints": {name: each.address for name, each in self.wanted.deployments.items()},
-            "deployments": {name: each.default for name, each in now.endpoints.items()},
+            "deployments": {name: each.name for name, each in self.wanted.deployments.items()},
             "components": {part.name: version for part in self.wanted.assets if part.kind is Kind.COMPONENT},
             "changed": list(self.changed),
             "smoke": {name: job for name, job in smoke.items() if job},

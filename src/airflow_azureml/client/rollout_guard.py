@@ -10,7 +10,8 @@ from attrs import frozen
 from airflow_azureml.client.rollout_start import Plan
 from airflow_azureml.client.rollouts import Helm
 from airflow_azureml.core.online import READY
-from airflow_azureml.core.rollout import Act, Deed, Policy, Progress
+from airflow_azureml.core.rollout import Act, Deed, Progress
+from airflow_azureml.core.rollout_policy import Policy
 from airflow_azureml.core.rollout_record import LATE, Phase, Rollout
 from airflow_azureml.errors import AzureMLError, RollbackFailedError
 from airflow_azureml.wire.rollout import look
@@ -82,10 +83,10 @@ class Guard:
         if await self.helm.written.documents.now() - datetime.fromisoformat(found.changed) > LATE:
             return False
         now = time.time()
-        seen = await self.helm.client.run(look(self.helm.workspace, found, since=None, until=now))
+        seen = await self.helm.client.run(look(self.helm.workspace, found, until=now))
         ours = found.between if found.phase is Phase.RELEASED else found.path
         if seen.trouble or seen.state != READY or seen.split == found.split or seen.split not in ours:
             return False
         log.warning("Endpoint %s has %s, late; it is set to %s", found.endpoint, seen.split, found.split)
-        await self.helm.do(found, Act(deed=Deed.SET, progress=Progress.new(now)))
+        await self.helm.do(found, Act(deed=Deed.SET, progress=Progress.new(now)), policy=Policy())
         return True

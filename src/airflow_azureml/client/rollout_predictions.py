@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from airflow_azureml.client.drift import profile_windows
-from airflow_azureml.core.rollout import Predictions
 from airflow_azureml.core.rollout_limits import Judgement
+from airflow_azureml.core.rollout_policy import Predictions
 from airflow_azureml.core.rollout_record import Rollout
 from airflow_azureml.core.scoring_logs import collected
 from airflow_azureml.core.windows import Span

@@ -8,9 +8,10 @@ from attrs import frozen
 
 from airflow_azureml.client.rollouts import Helm
 from airflow_azureml.core.online import WHOLE, OnlineDeployment, OnlineEndpoint
-from airflow_azureml.core.rollout import Policy
-from airflow_azureml.core.rollout_record import Phase, Rollout, Split, Standing
-from airflow_azureml.errors import ConfigError, RolloutBusyError
+from airflow_azureml.core.rollout_policy import Policy
+from airflow_azureml.core.rollout_record import Phase, Rollout, Standing
+from airflow_azureml.core.rollout_steps import Split
+from airflow_azureml.errors import ConfigError, RolledBackBeforeError, RolloutBusyError
 from airflow_azureml.wire import online
 from airflow_azureml.wire.rollout import figures
 
@@ -28,6 +29,7 @@ class Plan:
         owner: The run, ``dag/run/group``.
         instance: Its Airflow.
         lives: Tells whether another run of this Airflow still works on its rollout.
+        again: Whether it may be rolled out though it was rolled back before.
     """
 
     endpoint: str
@@ -36,6 +38,7 @@ class Plan:
     owner: str
     instance: str
     lives: Callable[[str], bool]
+    again: bool = False
 
     def may_end(self, found: Rollout, now: datetime) -> bool:
         """Tell whether a rollout that is open is nobody's any more."""
@@ -66,6 +69,7 @@ async def begin(helm: Helm, plan: Plan) -> Rollout:
     Raises:
         RolloutBusyError: Another run rolls out on that endpoint.
         ConfigError: There is no such endpoint or deployment, or it is not ready, or takes traffic already.
+        RolledBackBeforeError: It was rolled back on that endpoint, and nobody said that it may be tried again.
         RollbackFailedError: What a dead run has left could not be put right.
         RefusedError: We may not look, or not read metrics (role Monitoring Reader).
         UnavailableError: The service did not say; trying again is safe.
@@ -77,15 +81,18 @@ async def begin(helm: Helm, plan: Plan) -> Rollout:
     endpoint = await helm.client.run(online.read_endpoint(helm.workspace, plan.endpoint))
     deployments = await helm.client.run(online.list_deployments(helm.workspace, plan.endpoint))
     before = _sound(plan, endpoint, deployments)
+    model = next(each.model for each in deployments if each.name == plan.deployment)
     now = time.time()
     await helm.client.run(figures(helm.workspace, plan.endpoint, plan.deployment, since=now - _GLANCE_S, until=now))
 
     def _change(found: Rollout, now: datetime) -> Rollout | None:
         if found.is_open:
             return None
-        whose = {"owner": plan.owner, "instance": plan.instance}
-        begun = found.begun(plan.deployment, before, plan.policy.steps, now=now, **whose)
         has_all = before == Split(traffic={plan.deployment: WHOLE})
+        if not (plan.again or has_all):
+            _refuse_what_was_rolled_back(plan, found, model)
+        whose = {"owner": plan.owner, "instance": plan.instance, "model": model}
+        begun = found.begun(plan.deployment, before, plan.policy.steps, now=now, **whose)
         return begun.moved(Phase.RELEASED, "It took all traffic already.", now=now) if has_all else begun
 
     written = await helm.written.change(plan.endpoint, _change)
@@ -112,6 +119,21 @@ async def take_over(helm: Helm, plan: Plan, found: Rollout) -> Rollout:
     if given.is_open and given.phase is Phase.ROLLING:
         raise _busy(given)
     return await helm.end(given, policy=plan.policy, at_most_s=END_S)
+
+
+def _refuse_what_was_rolled_back(plan: Plan, found: Rollout, model: str) -> None:
+    """See to it that nothing is rolled out again by itself that was not good enough.
+
+    Raises:
+        RolledBackBeforeError: It would be.
+    """
+    known = found.rolled_back_before(plan.deployment, model)
+    if known is not None:
+        raise RolledBackBeforeError(
+            f"Deployment {plan.deployment} is not rolled out again by itself. {known.told(plan.endpoint)} Nothing was"
+            " changed. To roll it out all the same, give rollout(..., again=True), or mend it and deploy it under"
+            " another name."
+        )
 
 
 def _busy(found: Rollout) -> RolloutBusyError:

@@ -12,7 +12,8 @@ from attrs import evolve, frozen
 
 from airflow_azureml.client.azureml import AsyncClient
 from airflow_azureml.client.workspace_documents import FOLDER, WorkspaceDocuments, workspace_documents
-from airflow_azureml.core.rollout import SOON_S, Act, Deed, LookAgain, Policy, Progress, decide
+from airflow_azureml.core.rollout import SOON_S, Act, Deed, LookAgain, Progress, decide
+from airflow_azureml.core.rollout_policy import Policy
 from airflow_azureml.core.rollout_record import Phase, Rollout, document_of
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import AzureMLError, RefusedError, RollbackFailedError, UnavailableError
@@ -99,13 +100,15 @@ class Helm:
     written: Rollouts
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def do(self, rollout: Rollout, act: Act, *, keep_old: bool = False) -> Rollout:
+    async def do(self, rollout: Rollout, act: Act, *, policy: Policy) -> Rollout:
         """Do what a look came to, unless somebody else has written meanwhile; then nothing is done.
+
+        Nor is a step taken that is not due by the store's clock.
 
         Args:
             rollout: What was written at that look.
             act: What to do.
-            keep_old: Whether deployments that are replaced stay.
+            policy: The rules.
 
         Returns:
             What is written now.
@@ -122,15 +125,17 @@ class Helm:
             case Deed.ASK | Deed.GIVE_UP:
                 return rollout
             case _:
-                wanted = await self._write(rollout, act, keep_old=keep_old)
-        is_ours = wanted.count == rollout.count + 1
-        return await self._set(wanted) if is_ours and act.deed in {Deed.ADVANCE, Deed.BACK} else wanted
+                wanted = await self._write(rollout, act, policy=policy)
+        if wanted.count != rollout.count + 1 or act.deed not in {Deed.ADVANCE, Deed.BACK}:
+            return wanted
+        return await self._begun(await self._set(wanted), policy=policy)
 
-    async def passed(self, rollout: Rollout) -> Rollout:
-        """Write down that the present step has shown all that it had to; return what is written now."""
+    async def passed(self, rollout: Rollout, *, policy: Policy) -> Rollout:
+        """Write down that the present step has shown all that it had to, if it is due; return what is written now."""
 
         def _change(found: Rollout, now: datetime) -> Rollout | None:
-            return evolve(found, passed=found.step).written(now=now) if found.count == rollout.count else None
+            is_to_be = found.count == rollout.count and policy.is_due(found, now)
+            return evolve(found, passed=found.step).written(now=now) if is_to_be else None
 
         return await self.written.change(rollout.endpoint, _change)
 
@@ -152,7 +157,7 @@ class Helm:
         until, progress = time.monotonic() + at_most_s, Progress.new(time.time())
         while rollout.is_open and rollout.phase is not Phase.ROLLING:
             now = time.time()
-            seen = await self.client.run(look(self.workspace, rollout, since=None, until=now))
+            seen = await self.client.run(look(self.workspace, rollout, until=now))
             decision = decide(rollout, progress, seen, policy=policy, now=now)
             is_given_up = isinstance(decision, Act) and decision.deed is Deed.GIVE_UP
             if is_given_up or time.monotonic() >= until:
@@ -160,12 +165,14 @@ class Helm:
                 raise await self._failed(rollout, told or "The time is up.")
             progress = decision.progress
             if isinstance(decision, Act) and decision.deed is not Deed.ASK:
-                rollout = await self.do(rollout, decision)
+                rollout = await self.do(rollout, decision, policy=policy)
             if isinstance(decision, LookAgain) or decision.deed in {Deed.SET, Deed.REMOVE, Deed.ASK}:
                 await self.pause(min(SOON_S, max(0.0, until - time.monotonic())))
         return rollout
 
-    async def give_back(self, endpoint: str, why: str, *, mine: Callable[[Rollout, datetime], bool]) -> Rollout:
+    async def give_back(
+        self, endpoint: str, why: str, *, mine: Callable[[Rollout, datetime], bool], is_verdict: bool = False
+    ) -> Rollout:
         """Write down that traffic is to be given back; where a rollout is not open, or not ours, nothing is written.
 
         One that has been proven is not given back: what it replaces may be gone.
@@ -174,6 +181,7 @@ class Helm:
             endpoint: The endpoint.
             why: The reason, a sentence.
             mine: Tells whether a rollout may be ended, by the store's time.
+            is_verdict: Whether that is for what the new deployment is; see `Rollout.given_back`.
 
         Returns:
             What is written now; see `end`.
@@ -181,13 +189,24 @@ class Helm:
 
         def _change(found: Rollout, now: datetime) -> Rollout | None:
             is_to_be = found.is_open and found.phase is Phase.ROLLING and mine(found, now)
-            return found.moved(Phase.REVERTING, why, now=now) if is_to_be else None
+            return found.given_back(why, now=now, is_verdict=is_verdict) if is_to_be else None
 
         return await self.written.change(endpoint, _change)
 
-    async def _write(self, rollout: Rollout, act: Act, *, keep_old: bool) -> Rollout:
+    async def _begun(self, rollout: Rollout, *, policy: Policy) -> Rollout:
+        """Write down that a step is in force, where Azure was quick; else whoever looks later does."""
+        if rollout.phase is not Phase.ROLLING:
+            return rollout
+        now = time.time()
+        seen = await self.client.run(look(self.workspace, rollout, until=now))
+        decision = decide(rollout, Progress.new(now), seen, policy=policy, now=now)
+        if isinstance(decision, Act) and decision.deed is Deed.IN_FORCE:
+            return await self._write(rollout, decision, policy=policy)
+        return rollout
+
+    async def _write(self, rollout: Rollout, act: Act, *, policy: Policy) -> Rollout:
         def _change(found: Rollout, now: datetime) -> Rollout | None:
-            return _after(found, act, now=now, keep_old=keep_old) if found.count == rollout.count else None
+            return _after(found, act, now=now, policy=policy) if found.count == rollout.count else None
 
         return await self.written.change(rollout.endpoint, _change)
 
@@ -232,23 +251,37 @@ class Helm:
         )
 
 
-def _after(found: Rollout, act: Act, *, now: datetime, keep_old: bool) -> Rollout | None:
+def _after(found: Rollout, act: Act, *, now: datetime, policy: Policy) -> Rollout | None:
     """Say what is written after something was decided; None for nothing."""
     match act.deed:
-        case Deed.ADVANCE if found.is_last:
-            is_over = keep_old or not found.replaced
-            return found.moved(Phase.RELEASED if is_over else Phase.RETIRING, now=now)
         case Deed.ADVANCE:
-            return found.advanced(act.champion, now=now)
+            return _advanced(found, act, now=now, policy=policy) if policy.is_due(found, now) else None
         case Deed.BACK:
-            return found.moved(Phase.REVERTING, *act.why, now=now)
+            return found.given_back(*act.why, now=now, is_verdict=True)
         case Deed.LEAVE:
             return found.moved(Phase.LEFT, *act.why, now=now)
         case Deed.END:
             is_good = found.phase is Phase.RETIRING
             return found.moved(Phase.RELEASED if is_good else Phase.REVERTED, now=now)
+        case Deed.IN_FORCE | Deed.LOST | Deed.FOUND:
+            return _noted(found, act.deed, now=now)
         case Deed.SET | Deed.REMOVE | Deed.ASK | Deed.GIVE_UP:
             return None
+
+
+def _advanced(found: Rollout, act: Act, *, now: datetime, policy: Policy) -> Rollout:
+    """Say what is written when the present step has shown all that it had to."""
+    if not found.is_last:
+        return found.advanced(act.champion, now=now)
+    is_over = policy.keep_old or not found.replaced
+    return found.moved(Phase.RELEASED if is_over else Phase.RETIRING, now=now)
+
+
+def _noted(found: Rollout, deed: Deed, *, now: datetime) -> Rollout:
+    """Say what is written when something was seen, or can be seen no more."""
+    if deed is Deed.IN_FORCE:
+        return found.in_force(now=now)
+    return found.lost(now=now) if deed is Deed.LOST else found.found(now=now)
 
 
 @contextlib.asynccontextmanager

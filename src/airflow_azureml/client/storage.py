@@ -41,7 +41,10 @@ _BLOB_RETRIES = 2
 _PASSING = frozenset({408, 409, 429, 500, 502, 503, 504})
 #: Answers that mean: this delivery of the message is not ours any more.
 _GONE = frozenset({"MessageNotFound", "PopReceiptMismatch"})
-_NOT_FOUND, _NO_SUCH_RANGE = 404, 416
+_FORBIDDEN, _NOT_FOUND, _NO_SUCH_RANGE = 403, 404, 416
+#: What reading blobs and their tags, and reading and settling messages, takes.
+READS_BLOBS, READS_TAGS = "Storage Blob Data Reader", "Storage Blob Data Owner"
+USES_QUEUES = "Storage Queue Data Contributor"
 #: Azure's SDK writes 15 lines at INFO for each request, of which an empty queue makes one each second.
 HTTP_LOG = logging.getLogger(f"{__name__}.http")
 HTTP_LOG.setLevel(logging.WARNING)
@@ -109,11 +112,12 @@ class StorageQueue:
 
         return await self._call(f"Receive from queue {self.name}", _page, tries=1)
 
-    async def peek(self) -> list[str]:
-        """Look at what is visible, up to `PAGE` messages, and take none."""
+    async def peek(self) -> list[tuple[str, str]]:
+        """Look at what is visible, up to `PAGE` messages, and take none; returns ids and texts."""
 
-        async def _peek() -> list[str]:
-            return [str(message.content or "") for message in await self._client.peek_messages(max_messages=PAGE)]
+        async def _peek() -> list[tuple[str, str]]:
+            messages = await self._client.peek_messages(max_messages=PAGE)
+            return [(str(message.id), str(message.content or "")) for message in messages]
 
         return await self._call(f"Look at queue {self.name}", _peek)
 
@@ -208,7 +212,7 @@ class StorageQueue:
                 failure = UnavailableError(doing, message=f"No answer within {CALL_S} s.")
                 failure.__cause__ = error
             except AzureError as error:
-                failure = service_error(doing, error)
+                failure = service_error(doing, error, role=USES_QUEUES)
                 failure.__cause__ = error
             except (AttributeError, TypeError, ValueError) as error:
                 # What the SDK makes of a page of HTML that a proxy answered with, status 200.
@@ -268,7 +272,7 @@ def look_at_blob(settings: "ConnectionSettings", url: str, *, head_bytes: int = 
         with opened_in_worker(settings, place.blob_base, _make, retries=_BLOB_RETRIES) as client:
             return _head(client, head_bytes)
     except AzureError as error:
-        failure = service_error(f"Look at blob {url}", error)
+        failure = service_error(f"Look at blob {url}", error, role=READS_BLOBS)
         if failure.status == _NOT_FOUND:
             return None
         raise failure from error
@@ -335,14 +339,22 @@ def async_storage_tokens(settings: "ConnectionSettings") -> "AsyncStorageTokens"
     )
 
 
-def service_error(doing: str, error: "AzureError") -> ServiceError:
-    """Read an error by its status; the SDK's classes say something else (409 is "exists", 403 plain)."""
+def service_error(doing: str, error: "AzureError", *, role: str = "") -> ServiceError:
+    """Read an error by its status; the SDK's classes say something else (409 is "exists", 403 plain).
+
+    Args:
+        doing: What we were doing, as the start of a sentence.
+        error: What the SDK raised.
+        role: What the identity needs for it, which is said where storage answers that it may not.
+    """
     status = int(getattr(error, "status_code", None) or 0)
     code = str(getattr(getattr(error, "error_code", None), "value", getattr(error, "error_code", None)) or "")
     response = getattr(error, "response", None)
     headers = getattr(response, "headers", None) or {}
     words = str(error.message or "").strip().splitlines()
     message = words[0][:300] if words else type(error).__name__
+    if status == _FORBIDDEN and role:
+        message += f" The connection's identity needs the role {role}, and the account's network must let it in."
     if not status:
         kind: type[ServiceError] = RefusedError if is_refusal(message) else UnavailableError
     else:

@@ -43,6 +43,13 @@ class Batching:
 
     def faults(self) -> list[str]:
         """Say what is wrong with it; an empty list when nothing is."""
+        numbers = {"blobs": self.blobs, "size_bytes": self.size_bytes, "batches": self.batches}
+        odd = [f"{name} is {given!r}, not a number" for name, given in numbers.items() if type(given) is not int]
+        if not isinstance(self.linger, timedelta):
+            odd.append(f"linger is {self.linger!r}, not a timedelta")
+        return odd or self._faults_of_values()
+
+    def _faults_of_values(self) -> list[str]:
         return [
             *([] if 1 <= self.blobs <= MOST_BLOBS else [f"blobs is {self.blobs}; it must be from 1 to {MOST_BLOBS}"]),
             *([] if self.size_bytes >= 1 else [f"size_bytes is {self.size_bytes}; it must be 1 or more"]),
@@ -239,16 +246,17 @@ class Window:
         Raises:
             ConfigError: It is no such window.
         """
-        begins = _time("since", since)
-        if until.startswith("+"):
-            if begins is None:
-                raise ConfigError(f"until is {until!r}, and there is no since that it could be later than.")
-            ends: datetime | None = begins + _span(until)
-        else:
-            ends = _time("until", until)
+        if late < timedelta(0):
+            raise ConfigError(f"late is {late}; a window may begin earlier for what came late, and not later.")
+        try:
+            begins = _time("since", since)
+            ends = _end(begins, until)
+            window = cls(since=None if begins is None else begins - late, until=ends)
+        except OverflowError as error:
+            raise ConfigError(f"The window from {since} until {until} reaches beyond the years 1 to 9999.") from error
         if begins is not None and ends is not None and ends <= begins:
             raise ConfigError(f"The window from {since} until {until} is empty.")
-        return cls(since=None if begins is None else begins - late, until=ends)
+        return window
 
     @property
     def is_open(self) -> bool:
@@ -272,6 +280,14 @@ def _time(name: str, text: str) -> datetime | None:
     except ValueError as error:
         raise ConfigError(f"{name} is {text!r}, which is no time of ISO 8601.") from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _end(begins: datetime | None, until: str) -> datetime | None:
+    if not until.startswith("+"):
+        return _time("until", until)
+    if begins is None:
+        raise ConfigError(f"until is {until!r}, and there is no since that it could be later than.")
+    return begins + _span(until)
 
 
 def _span(text: str) -> timedelta:

@@ -15,8 +15,11 @@ POISON = "-poison"
 LONGEST_REASON = 500
 #: What opens something to whoever reads it: the signature of a SAS token, the keys of connection strings, passwords in
 #: addresses.
+#: They may be percent-encoded, several times even, written with the escapes of JSON, or as its fields; what stands
+#: before a name may be the end of such an escape of a question mark.
 _SECRET = re.compile(
-    r"(?P<name>(?<![a-z])(?:sig|signature|sharedaccesssignature|sharedaccesskey|accountkey))(?P<is>\s*(?:=|%3d|\\u003d)\s*)"
+    r"(?P<name>(?:(?<![a-z])|(?<=3f))(?:sig|signature|sharedaccesssignature|sharedaccesskey|accountkey))"
+    r"(?P<is>\s*(?:=|%(?:25)*3d|\\u003d|\\*[\"']\s*:\s*\\*[\"'])\s*)"
     r"(?P<secret>[^&;\s\"'<>\\,]+)",
     re.IGNORECASE,
 )
@@ -48,9 +51,14 @@ def _cleared(text: str) -> str:
 
 def reason_of(words: str) -> str:
     """Write why a message was refused: one line, without secrets, at most `LONGEST_REASON` characters."""
-    line = " ".join(without_secrets(words).split()).encode("utf-8", "replace").decode()
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    line = printable(without_secrets(words))
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
+
+
+def printable(text: str) -> str:
+    """Write a text as one line that tells a terminal nothing: neither what moves it, nor what cannot be written."""
+    line = " ".join(text.split()).encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 @frozen(kw_only=True)
@@ -58,7 +66,8 @@ class DeadLetter:
     """A message as it lies in the queue of the refused.
 
     Attributes:
-        message_id: What the queue it came from called it; empty where it was put aside without its reason.
+        message_id: What the queue it came from called it; where it was put aside without its reason, what the queue
+            of the refused calls it.
         reason: Why it was refused; empty likewise.
         deliveries: How often it was delivered there; 0 where that is not known.
         content: Its text as it came, but for what `without_secrets` left out.
@@ -81,8 +90,13 @@ class DeadLetter:
         )
 
     @classmethod
-    def of_text(cls, text: str) -> Self:
-        """Read a queue's message; whatever is no envelope of ours is a content without a reason."""
+    def of_text(cls, text: str, message_id: str = "") -> Self:
+        """Read a queue's message; whatever is no envelope of ours is a content without a reason.
+
+        Args:
+            text: Its text.
+            message_id: What the queue it lies in calls it.
+        """
         try:
             body: Any = json.loads(text)
         except (ValueError, RecursionError):
@@ -94,9 +108,9 @@ class DeadLetter:
             and isinstance(body["dequeued"], int)
         ):
             return cls(
-                message_id=str(body["message_id"]),
+                message_id=str(body["message_id"]) or message_id,
                 reason=str(body["reason"]),
                 deliveries=body["dequeued"],
                 content=body["content"],
             )
-        return cls(message_id="", reason="", deliveries=0, content=text)
+        return cls(message_id=message_id, reason="", deliveries=0, content=text)

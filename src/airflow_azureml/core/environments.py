@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Self
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, fields, frozen
 
 from airflow_azureml.core.workspace import Authentication, ConnectionSettings
 from airflow_azureml.errors import ConfigError
@@ -25,6 +26,55 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 
 
 @frozen
+class RequiredEvidence:
+    """What must be proved of a commit before it is published to an environment.
+
+    Attributes:
+        environment: The name of the environment where it must have passed.
+        conn_id: The Airflow connection of the workspace where it ran; in a file, that of the environment of this name,
+            if it is left out.
+        approved: Whether a person must have agreed.
+        most_age: How old the evidence may be; None for any age. In a file ``most_hours``, a number.
+        folder: Where the evidence is kept; empty for where it is kept unless told otherwise.
+        evidence_conn_id: The Airflow connection with the keys that are trusted; empty for ``azureml_evidence``.
+    """
+
+    environment: str
+    conn_id: str = field(default="", kw_only=True)
+    approved: bool = field(default=False, kw_only=True)
+    most_age: timedelta | None = field(default=None, kw_only=True)
+    folder: str = field(default="", kw_only=True)
+    evidence_conn_id: str = field(default="", kw_only=True)
+
+    @classmethod
+    def from_mapping(cls, raw: object, *, of: str) -> Self:
+        """Read it as a file writes it.
+
+        Args:
+            raw: What the file holds.
+            of: The environment that requires it, for the message.
+
+        Raises:
+            ConfigError: A field is unknown, missing or of the wrong type.
+        """
+        told = dict(raw) if isinstance(raw, Mapping) else {}
+        hours = told.pop("most_hours", None)
+        is_span = hours is None or (isinstance(hours, int | float) and not isinstance(hours, bool) and hours > 0)
+        kinds: dict[str, type] = {one.name: one.type or object for one in fields(cls) if one.name != "most_age"}
+        bad = [name for name, each in told.items() if not isinstance(each, kinds.get(name, object))]
+        wrong = [
+            *([] if isinstance(told.get("environment"), str) else ["environment is missing"]),
+            *(f"unknown {name}" for name in sorted(map(str, told)) if name not in kinds),
+            *(f"{name} is {told[name]!r:.80}" for name in bad),
+            *([] if is_span else [f"most_hours is {hours!r:.80}"]),
+        ]
+        if wrong:
+            known = ", ".join([*kinds, "most_hours"])
+            raise ConfigError(f"Environment {of!r}: requires: {'; '.join(wrong)}; known are {known}.")
+        return cls(**told, most_age=None if hours is None else timedelta(hours=hours))
+
+
+@frozen
 class Environment:
     """One stage on the way of code to its users.
 
@@ -38,6 +88,7 @@ class Environment:
         suffix: What the names of its endpoints have at the end, such as ``-staging``: a name is one endpoint's in the
             whole region, and not in its workspace alone. Empty for the names as they are.
         principal: The client id of the only identity that may write to it; empty for any. It implies ``protected``.
+        requires: The evidence without which no commit is published to it; None where none is needed.
 
     Raises:
         ConfigError: The name or the connection is none.
@@ -50,6 +101,7 @@ class Environment:
     suffix: str = field(default="", kw_only=True)
     protected: bool = field(default=False, kw_only=True)
     principal: str = field(default="", kw_only=True)
+    requires: RequiredEvidence | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(str(self.name)):
@@ -76,7 +128,10 @@ class Environment:
         unknown = sorted(str(each) for each in raw if each not in known)
         if unknown:
             raise ConfigError(f"Environment {name!r}: unknown {', '.join(unknown)}; known are {', '.join(known)}.")
-        return cls(name, **{"conn_id": "", **raw})
+        told = {"conn_id": "", **raw}
+        if told.get("requires") is not None:
+            told["requires"] = RequiredEvidence.from_mapping(told["requires"], of=name)
+        return cls(name, **told)
 
     def endpoint(self, name: str) -> str:
         """Give the name that an endpoint has here.
@@ -160,9 +215,28 @@ def chain_of(raw: object, *, whence: str) -> tuple[Environment, ...]:
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{whence} holds no mapping of names to environments.")
     try:
-        return chain([Environment.from_mapping(name, one) for name, one in raw.items()])
+        found = chain([Environment.from_mapping(name, one) for name, one in raw.items()])
+        return tuple(_complete(each, found) for each in found)
     except ConfigError as error:
         raise ConfigError(f"{whence}: {error}") from error
+
+
+def _complete(here: Environment, environments: Sequence[Environment]) -> Environment:
+    """Say where the evidence is that an environment requires, where the file does not.
+
+    Raises:
+        ConfigError: It requires evidence of an environment that is not before it.
+    """
+    if here.requires is None or here.requires.conn_id:
+        return here
+    before = environments[: list(environments).index(here)]
+    whence = next((each for each in before if each.name == here.requires.environment), None)
+    if whence is None:
+        raise ConfigError(
+            f"Environment {here.name!r} requires evidence of {here.requires.environment!r}, and before it are"
+            f" {', '.join(each.name for each in before) or 'none'}."
+        )
+    return evolve(here, requires=evolve(here.requires, conn_id=whence.conn_id))
 
 
 def named(environments: Sequence[Environment], name: str) -> Environment:

@@ -94,14 +94,15 @@ class Details:
 UNKNOWN = Details()
 
 
-def _texts(given: Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _texts(given: Any) -> tuple[Any, ...]:
+    """Keep texts; what is none is told of later."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
 
 
-def _pairs(given: Any) -> tuple[tuple[str, str], ...]:
+def _pairs(given: Any) -> tuple[tuple[Any, ...], ...]:
     """Keep names and values in one order, so that equal filters are equal; what is no mapping is told of later."""
     pairs = given.items() if isinstance(given, Mapping) else given or ()
-    return tuple(sorted((tuple(each) for each in pairs), key=str))
+    return tuple(sorted(map(_texts, _texts(pairs)), key=str))
 
 
 @define(frozen=True, slots=False, kw_only=True)
@@ -132,6 +133,9 @@ class ArrivalFilter:
 
     def faults(self) -> list[str]:
         """Say what is wrong with the filter itself; an empty list when nothing is."""
+        texts = {name: getattr(self, name) for name in ("container", "prefix", "suffix", "glob", "regex")}
+        if odd := [f"{name} is {given!r}, not a text" for name, given in texts.items() if not is_text(given)]:
+            return odd  # whatever else there is to say takes them for texts
         sizes = {"min_size_bytes": self.min_size_bytes, "max_size_bytes": self.max_size_bytes}
         wrong_sizes = [
             f"{name} is {size!r}, not a number from 0 on"
@@ -140,7 +144,7 @@ class ArrivalFilter:
         ]
         crossed = not wrong_sizes and self.max_size_bytes is not None and self.max_size_bytes < self.min_size_bytes
         return [
-            *([] if _CONTAINER.fullmatch(self.container) else [f"container {self.container!r} is no container's name"]),
+            *([] if is_container(self.container) else [f"container {self.container!r} is no container's name"]),
             *(["prefix begins with a slash, which a blob's path in its container does not"] * self._is_rooted),
             *wrong_sizes,
             *(["max_size_bytes is smaller than min_size_bytes"] if crossed else []),
@@ -148,7 +152,7 @@ class ArrivalFilter:
             *[
                 f"content type {each!r} is none (for example text/csv or text/*)"
                 for each in self.content_types
-                if not _CONTENT_TYPE.fullmatch(each)
+                if not _CONTENT_TYPE.fullmatch(str(each))
             ],
             *_faults_of_metadata(self.metadata),
             *_faults_of_tags(self.tags),
@@ -217,7 +221,7 @@ class ArrivalFilter:
             return f"path does not begin with {self.prefix}"
         if not arrival.path.endswith(self.suffix):
             return f"path does not end with {self.suffix}"
-        if self._glob is not None and not self._glob.match_file(arrival.path):
+        if self._glob is not None and not self._glob.match_file(_for_glob(arrival.path)):
             return f"path does not match {self.glob}"
         if self._regex is not None and not self._regex.fullmatch(arrival.path):
             return f"path does not match the expression {self.regex}"
@@ -270,6 +274,30 @@ class ArrivalFilter:
     @cached_property
     def _regex(self) -> re.Pattern[str] | None:
         return re.compile(self.regex) if self.regex else None
+
+
+def is_container(name: object) -> bool:
+    """Tell whether a container may be called so."""
+    return isinstance(name, str) and _CONTAINER.fullmatch(name) is not None
+
+
+def _for_glob(path: str) -> str:
+    """Write a path as pathspec has to read it: names may have line ends, and begin with a slash, which it takes off.
+
+    Its expressions are of lines: a line end is written as half a character, which no path and no pattern has.
+    """
+    return "/" + path.replace("\n", "\udc0a")
+
+
+def is_text(given: object) -> bool:
+    """Tell whether it is a text that can be stored: JSON has halves of characters, too."""
+    if not isinstance(given, str):
+        return False
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_size(number: object) -> bool:

@@ -13,6 +13,7 @@ its size, until one is alone and has failed `MOST_FAILURES` times; it is rejecte
 """
 
 import json
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -26,6 +27,7 @@ from airflow_azureml.errors import ProtocolError
 
 #: How often a blob's job may fail while the blob is alone in its batch.
 MOST_FAILURES = 3
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 class BatchState(StrEnum):
@@ -302,9 +304,19 @@ class Sorted:
     done: tuple[Known, ...] = ()
 
 
+def faults_of_name(name: object) -> list[str]:
+    """Say what is wrong with a ledger's name; an empty list when nothing is."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return []
+    return [
+        f"{name!r} is no ledger's name: at most 100 ASCII letters, digits, '.', '_' and '-', not beginning with '.'"
+    ]
+
+
 def _text(body: Mapping[str, Any]) -> str:
-    """Write it always alike, for whoever compares texts."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Write it always alike, for whoever compares texts; of halves of characters, which JSON has, a question mark."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()
 
 
 def _body(document: Document) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Promoted(StrEnum):
 
     #: It is in production now.
     PROMOTED = "promoted"
-    #: It was in production before; nothing was done.
+    #: It was in production before; nothing was trained or registered.
     WAS_THERE = "was there"
     #: A gate said no.
     REJECTED = "rejected"
@@ -103,7 +103,7 @@ class PromotionOutcome:
                 made = f", as {self.model}" if self.model else ""
                 return f"{subject} is in {self.environment}{made}."
             case Promoted.WAS_THERE:
-                return f"{subject} was in {self.environment} already; nothing was done."
+                return f"{subject} was in {self.environment} already; nothing was trained or registered."
             case Promoted.REJECTED:
                 return f"{subject} was rejected by the gate in {self.environment}; what users have stays."
             case Promoted.NOT_APPROVED:

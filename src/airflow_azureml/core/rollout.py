@@ -1,18 +1,18 @@
 """Rolling out: by what rules, and what to do after each look at the endpoint."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 from attrs import asdict, evolve, field, frozen
 
-from airflow_azureml.core.data_tests import Distribution
 from airflow_azureml.core.findings import Finding
 from airflow_azureml.core.online import BROKEN, READY, WHOLE
-from airflow_azureml.core.rollout_limits import Figures, Judgement, Limits, judge
-from airflow_azureml.core.rollout_record import FOREIGN_LEASE, Phase, Rollout, Split, Step, parse_steps
-from airflow_azureml.errors import ConfigError, ProtocolError
+from airflow_azureml.core.rollout_limits import Figures, Limits, judge
+from airflow_azureml.core.rollout_policy import Policy, Predictions
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Split
+from airflow_azureml.errors import ProtocolError
 
 __all__ = [
     "Act",
@@ -31,103 +31,10 @@ __all__ = [
 SOON_S = 10.0
 #: How often a rollout that is held is asked whether it still is. Seconds.
 HELD_S = 300.0
-_TIMES = ("look_every", "least_time", "most_time", "soak", "patience")
-
-
-@frozen(kw_only=True)
-class Predictions:
-    """How near the new deployment's predictions must be to the champion's.
-
-    Both are what Azure ML's data collector kept of the hours since the rollout began; so both deployments need one.
-
-    Attributes:
-        tests: How far columns may be from the champion's.
-        collection: The collection, as the deployments name it.
-        needed_from: From which live share on there must be enough rows; below, too few are no reason to wait.
-        folder: Where the collector writes: below it are ENDPOINT/DEPLOYMENT/COLLECTION.
-    """
-
-    tests: Distribution
-    collection: str = "model_outputs"
-    needed_from: int = 10
-    folder: str = "azureml://datastores/workspaceblobstore/paths/modelDataCollector/"
-
-    def folder_of(self, endpoint: str, deployment: str) -> str:
-        """Name the folder of a deployment's collection."""
-        return f"{self.folder.rstrip('/')}/{endpoint}/{deployment}/{self.collection}/"
-
-
-@frozen(kw_only=True)
-class Policy:
-    """How a new deployment gets its traffic.
-
-    Attributes:
-        steps: What it gets, one after the other: ``"mirror:10"`` is copies of 10 % of the requests, ``10`` is 10 % of
-            the requests themselves. The last is 100.
-        looks: At least so many looks at each step.
-        look_every: How often to look. Azure Monitor counts by the minute, and needs up to three minutes for it.
-        least_requests: At least so many requests to the new deployment at each step.
-        least_time: Each step lasts at least so long.
-        most_time: A step that has not got its requests by then is a no: traffic is given back.
-        soak: How long the new deployment takes all traffic before it is proven, and the old one is removed.
-        patience: For how long the endpoint may not be seen, or not do as it is told, before traffic is given back.
-        keep_old: Whether the deployments that are replaced stay, without traffic.
-        limits: What the live figures must be like.
-        predictions: What the predictions must be like; None where they are not compared.
-
-    Raises:
-        ConfigError: It makes no sense; the message lists all that is wrong.
-    """
-
-    steps: tuple[Step, ...] = field(default=("mirror:10", 1, 10, 50, 100), converter=parse_steps)
-    looks: int = 2
-    look_every: timedelta = timedelta(minutes=1)
-    least_requests: int = 100
-    least_time: timedelta = timedelta(minutes=5)
-    most_time: timedelta = timedelta(hours=6)
-    soak: timedelta = timedelta(hours=1)
-    patience: timedelta = timedelta(minutes=30)
-    keep_old: bool = False
-    limits: Limits = field(factory=Limits)
-    predictions: Predictions | None = None
-
-    def __attrs_post_init__(self) -> None:
-        zero = timedelta(0)
-        wrong = [
-            *([] if self.looks >= 1 else [f"looks is {self.looks}; it must be 1 or more"]),
-            *([] if self.least_requests >= 0 else [f"least_requests is {self.least_requests}; it must be 0 or more"]),
-            *([] if self.look_every >= timedelta(seconds=1) else ["look_every is less than a second"]),
-            *([] if min(self.least_time, self.soak) >= zero else ["least_time or soak is negative"]),
-            *([] if self.patience > zero else ["patience must be above 0"]),
-            *([] if self.most_time > self.least_time else ["most_time must be above least_time"]),
-            *([] if max(self.most_time, self.soak) < FOREIGN_LEASE / 2 else ["most_time and soak must be below a day"]),
-            *self.limits.faults(),
-        ]
-        if wrong:
-            raise ConfigError(f"The policy of a rollout: {'; '.join(wrong)}.")
-
-    def least_s(self, *, is_last: bool) -> float:
-        """Say how long a step lasts at least. Seconds."""
-        return max(self.least_time, self.soak if is_last else timedelta(0)).total_seconds()
-
-    def most_s(self, *, is_last: bool) -> float:
-        """Say how long a step lasts at most. Seconds."""
-        return (self.most_time + (self.soak if is_last else timedelta(0))).total_seconds()
-
-    def to_wire(self) -> dict[str, Any]:
-        """Write what a look needs of it as JSON can hold it, without `predictions`."""
-        return {
-            "steps": [str(each) for each in self.steps],
-            "limits": asdict(self.limits),
-            **{name: getattr(self, name) for name in ("looks", "least_requests", "keep_old")},
-            **{name: getattr(self, name).total_seconds() for name in _TIMES},
-        }
-
-    @classmethod
-    def from_wire(cls, raw: Mapping[str, Any]) -> Self:
-        """Read what `to_wire` wrote."""
-        times = {name: timedelta(seconds=raw[name]) for name in _TIMES}
-        return cls(**{**raw, **times, "limits": Limits(**raw["limits"])})
+#: After how long in which nothing could be seen that is written down, for watchers to come. Seconds.
+LOST_S = 60.0
+#: What is shorter than that is no time to wait. Seconds.
+MOMENT_S = 0.2
 
 
 @frozen(kw_only=True)
@@ -154,26 +61,44 @@ class Look:
 
 @frozen(kw_only=True)
 class Progress:
-    """How long what is written has been waited for. Times are seconds since 1970, UTC.
+    """What a watcher knows of what is written, and no other needs to. Times are seconds since 1970, UTC.
 
     Attributes:
-        began_at: Since when.
+        began_at: Since when it is waited for.
         sure_at: When something was last seen.
-        since: When the traffic was first seen to be as it should; None where it was not yet.
-        looks: How many looks there have been since.
+        right_at: When the traffic was last seen to be as it should.
         rest_until: Before when nothing that was tried is tried again.
     """
 
     began_at: float
     sure_at: float
-    since: float | None = None
-    looks: int = 0
+    right_at: float
     rest_until: float = 0.0
 
     @classmethod
     def new(cls, now: float) -> Self:
         """Begin to wait."""
-        return cls(began_at=now, sure_at=now)
+        return cls(began_at=now, sure_at=now, right_at=now)
+
+    def taken_up(self, now: float, *, handed_on_at: float) -> Self:
+        """Go on with what a worker has handed on.
+
+        Where that is long ago, there was another watcher meanwhile, and what that one saw last nobody knows.
+
+        Args:
+            now: By the watcher's clock.
+            handed_on_at: By the worker's.
+        """
+        return self if now - handed_on_at < LOST_S else evolve(self, sure_at=now, right_at=now)
+
+    def rested(self, now: float, policy: Policy) -> Self:
+        """Go on with what was tried, and try it again a look's time later.
+
+        Args:
+            now: By the clock of whoever tried it; that of the watcher, which saw something last, may be ahead.
+            policy: The rules.
+        """
+        return evolve(self, rest_until=max(now, self.sure_at) + policy.look_every.total_seconds())
 
 
 class Deed(StrEnum):
@@ -191,6 +116,12 @@ class Deed(StrEnum):
     REMOVE = "remove"
     #: Write down that it has ended.
     END = "end"
+    #: Write down that the step is in force.
+    IN_FORCE = "in force"
+    #: Write down that the endpoint cannot be seen.
+    LOST = "lost"
+    #: Write down that it can be seen again.
+    FOUND = "found"
     #: Read what is written once more.
     ASK = "ask"
     #: Stop waiting: Azure does not do what it was told.
@@ -272,13 +203,21 @@ def decide(
     if rollout.phase.is_final:
         return Act(deed=Deed.ASK, progress=progress)
     if look.trouble:
-        why = f"The endpoint could not be seen for {now - progress.sure_at:.0f} s; the last answer: {look.trouble}"
-        is_over = now - progress.sure_at >= policy.patience.total_seconds()
-        return _failed(rollout, progress, why) if is_over else _soon(progress, told=look.trouble)
+        return _blind(rollout, progress, look, policy=policy, now=now)
     progress = evolve(progress, sure_at=now)
     obstacle = _obstacle(rollout, progress, look, policy=policy, now=now)
-    if obstacle is not None:
-        return obstacle
+    decision = obstacle or _sighted(
+        rollout, evolve(progress, right_at=now), look, policy=policy, now=now, may_advance=may_advance
+    )
+    if rollout.unseen and rollout.phase is Phase.ROLLING and isinstance(decision, LookAgain):
+        return Act(deed=Deed.FOUND, progress=decision.progress)
+    return decision
+
+
+def _sighted(
+    rollout: Rollout, progress: Progress, look: Look, *, policy: Policy, now: float, may_advance: bool
+) -> Decision:
+    """Say what to do where the traffic is as it should be."""
     match rollout.phase:
         case Phase.ROLLING:
             return _watched(rollout, progress, look, policy=policy, now=now, may_advance=may_advance)
@@ -288,13 +227,31 @@ def decide(
             return Act(deed=Deed.END, progress=progress)
 
 
+def _blind(rollout: Rollout, progress: Progress, look: Look, *, policy: Policy, now: float) -> Decision:
+    """Wait for the endpoint to be seen again, but not for ever, however often the watcher dies meanwhile."""
+    lost_s = now - (progress.sure_at if rollout.unseen_s is None else rollout.unseen_s)
+    if lost_s >= policy.patience.total_seconds():
+        why = f"The endpoint could not be seen for {lost_s:.0f} s; the last answer: {look.trouble}"
+        return _failed(rollout, progress, why)
+    is_told = rollout.phase is not Phase.ROLLING or bool(rollout.unseen) or lost_s < LOST_S
+    if is_told or now < progress.rest_until:
+        return _soon(progress, told=look.trouble)
+    return Act(deed=Deed.LOST, progress=progress, why=(f"The endpoint cannot be seen: {look.trouble}",))
+
+
 def _obstacle(rollout: Rollout, progress: Progress, look: Look, *, policy: Policy, now: float) -> Decision | None:
     """Say what is to be done before anything else; None where the traffic is as it should be."""
     if look.state not in {READY, *BROKEN}:
-        return _waiting(f"is {look.state or 'in no state'}", rollout, progress, policy=policy, now=now)
+        waited_s = 0.0 if _is_in_force(rollout) else now - progress.began_at
+        return _waiting(f"is {look.state or 'in no state'}", rollout, progress, policy=policy, waited_s=waited_s)
     if rollout.phase is Phase.ROLLING and (why := _unsound(rollout, look)):
         return Act(deed=Deed.BACK, progress=progress, why=(why,))
     return None if look.split == rollout.split else _astray(rollout, progress, look, policy=policy, now=now)
+
+
+def _is_in_force(rollout: Rollout) -> bool:
+    """Tell whether the traffic was once seen to be as it should now be."""
+    return rollout.phase is Phase.ROLLING and bool(rollout.since)
 
 
 def _soon(progress: Progress, *, told: str = "") -> LookAgain:
@@ -306,9 +263,8 @@ def _failed(rollout: Rollout, progress: Progress, why: str) -> Act:
     return Act(deed=Deed.BACK if rollout.phase is Phase.ROLLING else Deed.GIVE_UP, progress=progress, why=(why,))
 
 
-def _waiting(what: str, rollout: Rollout, progress: Progress, *, policy: Policy, now: float) -> Decision:
+def _waiting(what: str, rollout: Rollout, progress: Progress, *, policy: Policy, waited_s: float) -> Decision:
     """Wait for what Azure is at, but not for ever."""
-    waited_s = now - progress.began_at if progress.since is None else 0.0
     if waited_s >= policy.patience.total_seconds():
         return _failed(rollout, progress, f"Endpoint {rollout.endpoint} {what}, {waited_s:.0f} s after it was told.")
     return _soon(progress, told=f"Endpoint {rollout.endpoint} {what}")
@@ -333,10 +289,10 @@ def _astray(rollout: Rollout, progress: Progress, look: Look, *, policy: Policy,
     if look.split.total == WHOLE and look.split not in rollout.path:
         why = f"Somebody has changed the traffic: it is {look.split}, and should be {rollout.split}."
         return Act(deed=Deed.LEAVE, progress=progress, why=(why,))
-    waited = evolve(progress, since=None)
-    waiting = _waiting(f"has {look.split}, not {rollout.split}", rollout, waited, policy=policy, now=now)
+    waited_s = now - (progress.right_at if _is_in_force(rollout) else progress.began_at)
+    waiting = _waiting(f"has {look.split}, not {rollout.split}", rollout, progress, policy=policy, waited_s=waited_s)
     rests = isinstance(waiting, Act) or now < progress.rest_until
-    return waiting if rests else Act(deed=Deed.SET, progress=waited)
+    return waiting if rests else Act(deed=Deed.SET, progress=progress)
 
 
 def _retiring(rollout: Rollout, progress: Progress, look: Look, *, policy: Policy, now: float) -> Decision:
@@ -344,7 +300,8 @@ def _retiring(rollout: Rollout, progress: Progress, look: Look, *, policy: Polic
     if not left:
         return Act(deed=Deed.END, progress=progress)
     going = [name for name in left if look.deployments[name] == "Deleting"]
-    waiting = _waiting(f"still has deployment {left[0]}", rollout, progress, policy=policy, now=now)
+    waited_s = now - progress.began_at
+    waiting = _waiting(f"still has deployment {left[0]}", rollout, progress, policy=policy, waited_s=waited_s)
     if going or isinstance(waiting, Act) or now < progress.rest_until:
         return waiting
     return Act(deed=Deed.REMOVE, progress=progress, target=left[0])
@@ -359,32 +316,33 @@ def _watched(
     if rollout.step < 0:
         later = LookAgain(after_s=policy.look_every.total_seconds(), progress=progress)
         return later if is_held and not is_asked else _next(Act(deed=Deed.ASK, progress=progress), is_held=is_held)
-    since = now if progress.since is None else progress.since
-    progress = evolve(progress, since=since, looks=progress.looks + 1)
+    if rollout.since_s is None:
+        return Act(deed=Deed.IN_FORCE, progress=progress)
+    age_s = now - rollout.since_s
     champion = rollout.champion if rollout.is_last else look.champion
     found = judge(look.new, champion, policy.limits, least_requests=policy.least_requests)
     seen = Act(deed=Deed.BACK, progress=progress, findings=found.findings, new=look.new, champion=champion)
     if found.violated:
         return evolve(seen, why=tuple(each.reason for each in found.violated))
-    missing = [] if rollout.has_passed else _missing(rollout, found, progress, age_s=now - since, policy=policy)
-    if missing and not is_held and now - since >= policy.most_s(is_last=rollout.is_last):
-        why = f"After {now - since:.0f} s there is still too little to go by: {'; '.join(missing)}."
+    least_s = policy.least_s(is_last=rollout.is_last)
+    missing = [*([] if age_s >= least_s else [f"{age_s:.0f} of {least_s:.0f} s so far"]), *found.open]
+    if rollout.has_passed:
+        missing = []
+    if missing and not is_held and age_s >= policy.most_s(is_last=rollout.is_last):
+        why = f"After {age_s:.0f} s there is still too little to go by: {'; '.join(missing)}."
         return evolve(seen, why=(why,))
     if missing or (is_held and not is_asked) or now < progress.rest_until:
         told = f"{rollout.split}: {look.new}" + (f"; the champion: {champion}" if champion else "")
-        return LookAgain(after_s=policy.look_every.total_seconds(), progress=progress, told=told)
+        return LookAgain(after_s=_rest_s(age_s, least_s, policy), progress=progress, told=told)
     return _next(seen, is_held=is_held)
+
+
+def _rest_s(age_s: float, least_s: float, policy: Policy) -> float:
+    """Say when to look again: looks are counted from the step's beginning, so they do not move when a watcher dies."""
+    every_s = policy.look_every.total_seconds()
+    due = (every_s - age_s % every_s, least_s - age_s)
+    return min((each for each in due if each >= MOMENT_S), default=every_s)
 
 
 def _next(seen: Act, *, is_held: bool) -> Act:
     return evolve(seen, deed=Deed.ASK if is_held else Deed.ADVANCE)
-
-
-def _missing(rollout: Rollout, found: Judgement, progress: Progress, *, age_s: float, policy: Policy) -> list[str]:
-    """Say what a step still lacks."""
-    least_s = policy.least_s(is_last=rollout.is_last)
-    return [
-        *([] if progress.looks >= policy.looks else [f"{progress.looks} of {policy.looks} looks so far"]),
-        *([] if age_s >= least_s else [f"{age_s:.0f} of {least_s:.0f} s so far"]),
-        *found.open,
-    ]

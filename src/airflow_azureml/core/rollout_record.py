@@ -5,24 +5,25 @@ was before and what it should be now.
 """
 
 import hashlib
-import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Self
 
 from attrs import asdict, evolve, field, frozen
 
-from airflow_azureml.core.online import MOST_MIRRORED, WHOLE, OnlineEndpoint, without_zeros
+from airflow_azureml.core.online import WHOLE
+from airflow_azureml.core.rolled_back import MOST_REMEMBERED, RolledBack
 from airflow_azureml.core.rollout_limits import Figures
+from airflow_azureml.core.rollout_steps import Split, Step
 from airflow_azureml.errors import ConfigError, ProtocolError
 
 #: Raised by one when a member changes its meaning.
 SCHEMA = 1
 #: For how long a rollout of another Airflow, which cannot be asked whether its run still works, is left alone after it
-#: was last written to. A step must not last longer; see `airflow_azureml.core.rollout.Policy`.
+#: was last written to. A step must not last longer; see `airflow_azureml.core.rollout_policy.Policy`.
 FOREIGN_LEASE = timedelta(days=2)
 #: For how long after a rollout has ended a task that is no more may still have written late.
 LATE = timedelta(minutes=10)
@@ -30,114 +31,7 @@ LATE = timedelta(minutes=10)
 MOST_EARLIER = 30
 #: Reasons that are kept, and how much of each. Characters.
 MOST_REASONS, LONGEST_REASON = 10, 400
-_STEP = re.compile(r"(?P<mirror>mirror:)?(?P<share>[0-9]{1,3})%?")
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
-
-
-@frozen
-class Step:
-    """How much the new deployment gets.
-
-    Attributes:
-        share: Percent, 1 to 100.
-        mirrored: Whether it gets copies, whose answers nobody sees, rather than live requests.
-    """
-
-    share: int
-    mirrored: bool = False
-
-    @classmethod
-    def parse(cls, told: object) -> Self:
-        """Read ``10``, ``"10"`` or ``"mirror:10"``.
-
-        Raises:
-            ConfigError: It is none of them.
-        """
-        if isinstance(told, cls):
-            return told
-        found = None if isinstance(told, bool) else _STEP.fullmatch(str(told))
-        if found is None or not 1 <= int(found["share"]) <= (MOST_MIRRORED if found["mirror"] else WHOLE):
-            raise ConfigError(
-                f"{told!r} is no step of a rollout; expected a percentage from 1 to {WHOLE}, or mirror:N with N from 1"
-                f" to {MOST_MIRRORED}."
-            )
-        return cls(int(found["share"]), bool(found["mirror"]))
-
-    def __str__(self) -> str:
-        return f"mirror:{self.share}" if self.mirrored else str(self.share)
-
-
-def parse_steps(told: Iterable[object]) -> tuple[Step, ...]:
-    """Read the steps of a rollout.
-
-    Raises:
-        ConfigError: One is none, they do not grow, or do not end with 100.
-    """
-    steps = tuple(Step.parse(each) for each in told)
-    order = [(not each.mirrored, each.share) for each in steps]
-    if not steps or steps[-1] != Step(WHOLE) or any(one >= other for one, other in itertools.pairwise(order)):
-        raise ConfigError(
-            f"The steps are {', '.join(map(str, steps)) or 'none'}; mirrored ones come first, each has more than the"
-            f" one before, and the last is {WHOLE}."
-        )
-    return steps
-
-
-def steps_before(steps: Sequence[Step], stop: object) -> int:
-    """Count the steps that give less than another one; all of them for None.
-
-    Raises:
-        ConfigError: The other one is none.
-    """
-    if stop is None:
-        return len(steps)
-    end = Step.parse(stop)
-    return sum((not each.mirrored, each.share) < (not end.mirrored, end.share) for each in steps)
-
-
-@frozen(kw_only=True)
-class Split:
-    """Where the traffic of an endpoint goes. Deployments without any are left out.
-
-    Attributes:
-        traffic: Percent by deployment.
-        mirror: Percent that is copied, by deployment.
-    """
-
-    traffic: Mapping[str, int] = field(factory=dict, converter=without_zeros)
-    mirror: Mapping[str, int] = field(factory=dict, converter=without_zeros)
-
-    @classmethod
-    def of(cls, endpoint: OnlineEndpoint) -> Self:
-        """Read that of an endpoint."""
-        return cls(traffic=endpoint.traffic, mirror=endpoint.mirror)
-
-    @property
-    def total(self) -> int:
-        """Percent that is served."""
-        return sum(self.traffic.values())
-
-    def towards(self, deployment: str, step: Step) -> Self:
-        """Give a deployment its share, and leave the rest to the others as they had it."""
-        if step.mirrored:
-            return evolve(self, mirror={deployment: step.share})
-        others = {name: share for name, share in self.traffic.items() if name != deployment}
-        left = WHOLE - step.share if others else 0
-        return evolve(self, traffic={**_scaled(others, left), deployment: WHOLE - left}, mirror={})
-
-    def __str__(self) -> str:
-        shown = [f"{share} % to {name}" for name, share in sorted(self.traffic.items())]
-        shown += [f"{share} % mirrored to {name}" for name, share in sorted(self.mirror.items())]
-        return ", ".join(shown) or "no traffic"
-
-
-def _scaled(shares: Mapping[str, int], total: int) -> dict[str, int]:
-    """Make whole shares of a total that are as near as can be to those given; the largest remainders are rounded up."""
-    whole = sum(shares.values()) or 1
-    floors = {name: share * total // whole for name, share in shares.items()}
-    missing = total - sum(floors.values())
-    by_remainder = sorted(shares, key=lambda name: (-(shares[name] * total % whole), name))
-    return {name: floor + (name in by_remainder[:missing]) for name, floor in floors.items()}
 
 
 class Phase(StrEnum):
@@ -198,6 +92,11 @@ class Rollout:
         count: How often this was written, so that no two states are written alike.
         began: When it began: ISO 8601, UTC.
         changed: When this was written, likewise.
+        since: Since when the present step is in force, likewise, by the store's clock; empty where it is not yet. It is
+            written once for each step, so that whoever watches next goes on where the last one was.
+        unseen: Since when the endpoint cannot be seen, likewise; empty where it can.
+        model: The id of the version that the new deployment serves; empty where its code brings the model.
+        rolled_back: What was rolled back on this endpoint, the latest last, and nobody has rolled out again since.
     """
 
     endpoint: str
@@ -217,6 +116,20 @@ class Rollout:
     count: int = 0
     began: str = ""
     changed: str = ""
+    since: str = ""
+    unseen: str = ""
+    model: str = ""
+    rolled_back: tuple[RolledBack, ...] = ()
+
+    @property
+    def since_s(self) -> float | None:
+        """Since when the present step is in force: seconds since 1970; None where it is not yet."""
+        return datetime.fromisoformat(self.since).timestamp() if self.since else None
+
+    @property
+    def unseen_s(self) -> float | None:
+        """Since when the endpoint cannot be seen, likewise; None where it can."""
+        return datetime.fromisoformat(self.unseen).timestamp() if self.unseen else None
 
     @property
     def is_open(self) -> bool:
@@ -276,8 +189,20 @@ class Rollout:
         is_silent = now - datetime.fromisoformat(self.changed) >= FOREIGN_LEASE
         return Standing.FORSAKEN if is_silent else Standing.FOREIGN
 
-    def begun(
-        self, deployment: str, before: Split, steps: Sequence[Step], *, owner: str, instance: str, now: datetime
+    def rolled_back_before(self, deployment: str, model: str) -> RolledBack | None:
+        """Find whether this was rolled back here, and not rolled out since."""
+        return next((each for each in reversed(self.rolled_back) if each.is_of(deployment, model)), None)
+
+    def begun(  # noqa: PLR0913  # all by name but what is rolled out
+        self,
+        deployment: str,
+        before: Split,
+        steps: Sequence[Step],
+        *,
+        owner: str,
+        instance: str,
+        now: datetime,
+        model: str = "",
     ) -> Self:
         """Give what is written when a run begins a rollout; nothing served before, and one step is enough."""
         is_near = bool(self.changed) and now - datetime.fromisoformat(self.changed) < LATE
@@ -291,6 +216,8 @@ class Rollout:
             earlier=self.between[:MOST_EARLIER] if is_near else (),
             count=self.count,
             began=_text(now),
+            model=model,
+            rolled_back=tuple(each for each in self.rolled_back if not each.is_of(deployment, model)),
         )
         return made.written(now=now)
 
@@ -305,9 +232,37 @@ class Rollout:
         told = tuple(each[:LONGEST_REASON] for each in why[:MOST_REASONS])
         return evolve(self, phase=phase, why=told or self.why, held="").written(now=now)
 
+    def given_back(self, *why: str, now: datetime, is_verdict: bool) -> Self:
+        """Give what is written when traffic is to be given back.
+
+        Args:
+            why: The reasons, a sentence each.
+            now: With its zone.
+            is_verdict: Whether that is for what the new deployment is, and so remembered, rather than for its run.
+        """
+        moved = self.moved(Phase.REVERTING, *why, now=now)
+        if not is_verdict:
+            return moved
+        told = " ".join(moved.why)[:LONGEST_REASON]
+        made = RolledBack(deployment=self.deployment, model=self.model, at=_text(now), owner=self.owner, why=told)
+        return evolve(moved, rolled_back=(*made.others(self.rolled_back), made)[-MOST_REMEMBERED:])
+
     def advanced(self, champion: Figures | None, *, now: datetime) -> Self:
-        """Give what is written when it takes its next step."""
-        return evolve(self, step=self.step + 1, champion=champion or self.champion).written(now=now)
+        """Give what is written when it takes its next step, which is not in force yet."""
+        known = champion or self.champion
+        return evolve(self, step=self.step + 1, champion=known, since="", unseen="").written(now=now)
+
+    def in_force(self, *, now: datetime) -> Self:
+        """Give what is written when the present step is in force; one that is already stays so since then."""
+        return evolve(self, since=self.since or _text(now), unseen="").written(now=now)
+
+    def lost(self, *, now: datetime) -> Self:
+        """Give what is written when the endpoint cannot be seen any more."""
+        return evolve(self, unseen=self.unseen or _text(now)).written(now=now)
+
+    def found(self, *, now: datetime) -> Self:
+        """Give what is written when it can be seen again."""
+        return evolve(self, unseen="").written(now=now)
 
     def holding(self, why: str, *, now: datetime) -> Self:
         """Give what is written when it is to take no further step, or to go on where there is no reason."""
@@ -330,6 +285,7 @@ class Rollout:
                 raise ProtocolError(f"What is written of a rollout is not of schema {SCHEMA}: {text:.200}")
             found = cls(**{**raw, **_read(raw)})
             _ = [datetime.fromisoformat(each) for each in (found.began, found.changed)]
+            _ = [datetime.fromisoformat(each) for each in (found.since, found.unseen) if each]
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise ProtocolError(f"What is written of a rollout cannot be read: {text:.200}") from error
         return found
@@ -352,6 +308,7 @@ def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
         "phase": Phase(raw["phase"]),
         "why": tuple(raw["why"]),
         "earlier": tuple(Split(**each) for each in raw["earlier"]),
+        "rolled_back": tuple(RolledBack(**each) for each in raw.get("rolled_back", ())),
         "champion": None if champion is None else Figures(**champion),
     }
 

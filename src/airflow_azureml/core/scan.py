@@ -49,6 +49,18 @@ class Scanning:
 
     def faults(self, prefix: str) -> list[str]:
         """Say what is wrong with it, for blobs whose names begin so; an empty list when nothing is."""
+        spans = {"every": self.every, "reconcile_every": self.reconcile_every, "overlap": self.overlap}
+        given = {name: span for name, span in spans.items() if span is not None or name != "reconcile_every"}
+        odd = [
+            f"{name} is {span!r}, not a timedelta" for name, span in given.items() if not isinstance(span, timedelta)
+        ]
+        if not isinstance(self.layout, Layout):
+            odd.append(f"layout is {self.layout!r}, and none of ANY, NAMES and dates(...)")
+        if self.newer_than is not None and not isinstance(self.newer_than, datetime):
+            odd.append(f"newer_than is {self.newer_than!r}, not a datetime")
+        return odd or self._faults_of_values(prefix)
+
+    def _faults_of_values(self, prefix: str) -> list[str]:
         reconciles = self.reconcile_every
         return [
             *self.layout.faults(prefix),
@@ -129,7 +141,7 @@ class Scan:
 
     def faults(self) -> list[str]:
         """Say what is wrong with it; an empty list when nothing is."""
-        return [*_faults_of(self.account_url), *self.wanted.faults(), *self.how.faults(self.wanted.prefix)]
+        return [*faults_of_account(self.account_url), *self.wanted.faults(), *self.how.faults(self.wanted.prefix)]
 
     def to_wire(self) -> dict[str, Any]:
         """Write it as JSON can hold it."""
@@ -145,7 +157,8 @@ class Scan:
         )
 
 
-def _faults_of(account_url: str) -> list[str]:
+def faults_of_account(account_url: str) -> list[str]:
+    """Say what is wrong with the address of a storage account's blob service; an empty list when nothing is."""
     try:
         place = StorageUrl.parse(account_url)
     except ConfigError as error:

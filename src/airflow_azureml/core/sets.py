@@ -11,7 +11,7 @@ from typing import Any, Self
 from attrs import asdict, frozen
 
 from airflow_azureml.core.arrivals import Arrival
-from airflow_azureml.core.filters import UNKNOWN, ArrivalFilter, Details
+from airflow_azureml.core.filters import UNKNOWN, ArrivalFilter, Details, is_text
 from airflow_azureml.errors import ProtocolError
 
 #: Bytes of the largest manifest that is read: 4,000 of the longest names.
@@ -47,9 +47,17 @@ class Sets:
 
     def faults(self) -> list[str]:
         """Say what is wrong with it; an empty list when nothing is."""
+        signs: dict[str, object] = {"marker": self.marker, "manifest": self.manifest}
+        numbers = {"count": self.count, "depth": 0 if self.depth is None else self.depth}
+        odd = [f"{name} is {given!r}, not a text" for name, given in signs.items() if not isinstance(given, str)]
+        odd += [f"{name} is {given!r}, not a number" for name, given in numbers.items() if type(given) is not int]
+        if not isinstance(self.quiet_for, timedelta):
+            odd.append(f"quiet_for is {self.quiet_for!r}, not a timedelta")
+        return [f"sets: {fault}" for fault in odd] or self._faults_of_values()
+
+    def _faults_of_values(self) -> list[str]:
         given = [name for name in ("marker", "manifest", "count", "quiet_for") if getattr(self, name)]
-        names = [name for name in ("marker", "manifest") if "/" in getattr(self, name)]
-        depth_is_right = self.depth is None or self.depth >= 0
+        names = [name for name in ("marker", "manifest") if "/" in (it := getattr(self, name)) or it in {".", ".."}]
         return [
             *(
                 []
@@ -59,7 +67,11 @@ class Sets:
             *[f"the {name} of a set is a name in its folder, without a slash" for name in names],
             *(["the count of a set is negative"] if self.count < 0 else []),
             *(["the quiet time of a set is negative"] if self.quiet_for < timedelta(0) else []),
-            *([] if depth_is_right else [f"the depth of a set is {self.depth!r}, not a number of folders"]),
+            *(
+                []
+                if self.depth is None or self.depth >= 0
+                else [f"the depth of a set is {self.depth!r}, not a number of folders"]
+            ),
         ]
 
     def to_wire(self) -> dict[str, Any]:
@@ -159,12 +171,13 @@ def _faults_of_entry(entry: Any) -> list[str]:
     name, size, etag, md5 = (told.get(each) for each in ("name", "size", "eTag", "md5"))
     unknown = sorted(set(told) - {"name", "size", "eTag", "md5"})
     folders = name.split("/") if isinstance(name, str) else [""]
+    is_name = bool(name) and not {"", ".", ".."} & set(folders) and is_text(name)
     is_size = size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 0)
     return [
         *([f"unknown {', '.join(unknown)}"] if unknown else []),
-        *([] if name and not {"", ".", ".."} & set(folders) else [f"{name!r} is no name in the set's folder"]),
+        *([] if is_name else [f"{name!r} is no name in the set's folder"]),
         *([] if is_size else [f"the size {size!r} is no number of bytes"]),
-        *([] if etag is None or isinstance(etag, str) else [f"the eTag {etag!r} is no text"]),
+        *([] if etag is None or is_text(etag) else [f"the eTag {etag!r} is no text"]),
         *([] if md5 is None or _is_md5(md5) else [f"the md5 {md5!r} is none in base64"]),
     ]
 

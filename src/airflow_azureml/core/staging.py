@@ -24,6 +24,8 @@ BATCHES, PUBLISHED = "batches", "_published"
 REPORT = "report.json"
 MOST_REPORT = 8 << 20
 SCHEMA = 1
+#: Most rows of one file that a report may tell of; whoever adds them up may keep them as signed 64-bit numbers.
+MOST_ROWS = 2**53
 #: How the reason begins that a version was left out which storage does not have any more.
 SUPERSEDED, DELETED = "superseded", "deleted"
 #: Most characters of a reason that are kept, as in the ledger.
@@ -81,7 +83,7 @@ class BatchReport:
         try:
             listed = json.loads(content)["files"]
             files = {str(one["file"]): _file_report(one) for one in listed}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ProtocolError(f"Read the pipeline's {REPORT}: it is none: {error!r}") from error
         return cls(files)
 
@@ -93,9 +95,18 @@ class BatchReport:
 
 
 def _file_report(raw: Mapping[str, Any]) -> FileReport:
-    return FileReport(
-        scored=int(raw.get("scored") or 0), rejected=int(raw.get("rejected") or 0), fault=str(raw.get("fault") or "")
-    )
+    scored, rejected = (int(raw.get(name) or 0) for name in ("scored", "rejected"))
+    if not (0 <= scored <= MOST_ROWS and 0 <= rejected <= MOST_ROWS):
+        raise ValueError(f"{scored} rows scored and {rejected} rejected")
+    # JSON can write halves of characters, which nothing else can.
+    fault = str(raw.get("fault") or "").encode("utf-8", "replace").decode()
+    return FileReport(scored=scored, rejected=rejected, fault=fault)
+
+
+def _reason(fault: str) -> str:
+    """Write what a pipeline tells as a reason, so that none of its words makes a blob one that is gone."""
+    told = f"the pipeline tells: {fault}" if fault.startswith((SUPERSEDED, DELETED)) else fault
+    return told[:LONGEST_REASON]
 
 
 @frozen(kw_only=True)
@@ -137,7 +148,7 @@ class Publication:
             report: What the pipeline tells of the others.
         """
         told = {each.key: report.of(each) for each in arrivals if each.key not in rejected}
-        faults = {**rejected, **{key: one.fault[:LONGEST_REASON] for key, one in told.items() if one.fault}}
+        faults = {**rejected, **{key: _reason(one.fault) for key, one in told.items() if one.fault}}
         return cls(
             batch_id=batch_id,
             job=job,

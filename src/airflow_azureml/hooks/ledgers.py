@@ -10,6 +10,9 @@ from airflow.sdk import BaseHook
 from attrs import frozen
 
 from airflow_azureml.core.arrivals import StorageUrl
+from airflow_azureml.core.filters import is_container
+from airflow_azureml.core.ledger import faults_of_name
+from airflow_azureml.core.scan import faults_of_account
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ConfigError
 
@@ -35,6 +38,15 @@ class BlobLedger:
     name: str = "default"
     container: str = CONTAINER
     account_url: str = ""
+
+    def faults(self) -> list[str]:
+        """Say what is wrong with it; an empty list when nothing is."""
+        is_right = is_container(self.container)
+        return [
+            *faults_of_name(self.name),
+            *([] if is_right else [f"the ledger's container {self.container!r} is no container's name"]),
+            *([f"the ledger's {fault}" for fault in faults_of_account(self.account_url)] if self.account_url else []),
+        ]
 
     @contextlib.asynccontextmanager
     async def open(self, settings: ConnectionSettings, account_url: str) -> "AsyncIterator[Ledger]":
@@ -67,6 +79,10 @@ class SqlLedger:
 
     conn_id: str
     name: str = "default"
+
+    def faults(self) -> list[str]:
+        """Say what is wrong with it; an empty list when nothing is."""
+        return [*faults_of_name(self.name), *([] if self.conn_id else ["the ledger's conn_id is empty"])]
 
     @contextlib.asynccontextmanager
     async def open(self, settings: ConnectionSettings, account_url: str) -> "AsyncIterator[Ledger]":

@@ -4,19 +4,20 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_azureml.core.environments import Environment
+from airflow_azureml.core.environments import Environment, RequiredEvidence
 from airflow_azureml.core.publication import Source, Wanted
 from airflow_azureml.core.triage import may_pass
 from airflow_azureml.core.waiting import WaitPolicy
 from airflow_azureml.errors import AzureMLError, ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
+from airflow_azureml.hooks.evidence import EVIDENCE_CONNECTION, evidence_keys
 from airflow_azureml.operators.kills import comes_again
 from airflow_azureml.operators.tries import map_index, marks
 from airflow_azureml.triggers.job import JobTrigger, event_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_azureml.client.smoke_runs import Pending
     from airflow_azureml.core.workspace import ConnectionSettings
 
-__all__ = ["AzureMLPublishPipelineOperator", "Environment"]
+__all__ = ["AzureMLPublishPipelineOperator", "Environment", "RequiredEvidence"]
 
 #: Seconds between the first two looks at a smoke run; and how long it may go without a certain answer.
 FIRST_S, PATIENCE = 5.0, timedelta(minutes=30)
@@ -49,7 +50,8 @@ class AzureMLPublishPipelineOperator(BaseOperator):
 
     Args:
         folder: The folder, in the work tree of a git repository on the worker; templated.
-        environment: Where to. A protected one is written to by a service identity alone.
+        environment: Where to. A protected one is written to by a service identity alone; to one that requires evidence
+            nothing is published without it.
         sha: The commit: its digits, a branch or a tag; templated. Empty for the one that is checked out on the worker,
             from which nothing in the folder may differ then.
         only: Names of pipeline components or of endpoints, templated; empty for all.
@@ -99,6 +101,7 @@ class AzureMLPublishPipelineOperator(BaseOperator):
                 source = publisher.wanted.source
                 told = [step.told for step in steps]
                 return {"sha": source.sha, "environment": self.environment.name, "plan": told}
+            self._see_proved(publisher.wanted.source)
             pending = self._go_on(publisher)
             if pending is None:
                 return publisher.result()
@@ -142,6 +145,23 @@ class AzureMLPublishPipelineOperator(BaseOperator):
             self._running = pending.job.name
             publisher.wait(pending)
             self._running = ""
+
+    def _see_proved(self, source: Source) -> None:
+        """See that the commit has passed where it must have, before anything is changed here."""
+        from airflow_azureml.client.evidence import see_proved  # noqa: PLC0415  # Azure's libraries stay out of parsing
+
+        required = self.environment.requires
+        if required is None:
+            return
+        if not required.conn_id:
+            raise ConfigError(
+                f"Environment {self.environment.name!r} requires evidence of {required.environment!r}: say in which"
+                " workspace it is, RequiredEvidence(..., conn_id=...). Nothing was published."
+            )
+        keys = evidence_keys(required.evidence_conn_id or EVIDENCE_CONNECTION)
+        settings = AzureMLHook(required.conn_id).settings
+        found = see_proved(required, source, settings=settings, keys=keys, now=datetime.now(UTC))
+        self.log.info("Commit %s has passed %s: %s", source.sha, required.environment, found.uri)
 
     def _defer(self, pending: "Pending", publisher: "Publisher") -> None:
         policy = WaitPolicy(

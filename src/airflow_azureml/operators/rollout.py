@@ -9,10 +9,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 from attrs import asdict, evolve, frozen
 
 from airflow_azureml.core.findings import Finding
+from airflow_azureml.core.rolled_back import is_again
 from airflow_azureml.core.rollout import Act, Deed, Progress
 from airflow_azureml.core.rollout_limits import Figures, Judgement
-from airflow_azureml.core.rollout_record import Phase, Rollout, Step, steps_before
-from airflow_azureml.errors import AzureMLError, RollbackFailedError
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Step, steps_before
+from airflow_azureml.errors import AzureMLError, RollbackFailedError, UnavailableError
 from airflow_azureml.hooks.instance import this_instance
 from airflow_azureml.operators.batch_work import for_airflow
 from airflow_azureml.operators.rollout_work import RolloutWork, failure, in_reach, rollout_lives, told
@@ -62,20 +64,23 @@ class AzureMLBeginRolloutOperator(RolloutWork):
     """Begins a rollout: writes down the traffic before, and changes none; the setup of a group that rolls out.
 
     Refuses, before anything changes, where another run rolls out on the endpoint, the deployment is not there, not
-    ready or takes traffic already, or metrics may not be read. What a run that is over has left is ended first.
+    ready or takes traffic already, was rolled back there before, or metrics may not be read. What a run that is over
+    has left is ended first.
 
     Returns ``endpoint``, ``deployment``, ``before`` (the traffic), and ``steps``.
 
     Args:
         deployment: The new deployment, templated.
+        again: Whether it may be rolled out though it was rolled back before, templated.
         kwargs: What `RolloutWork` takes, and Airflow's own.
     """
 
-    template_fields: Sequence[str] = (*RolloutWork.template_fields, "deployment")
+    template_fields: Sequence[str] = (*RolloutWork.template_fields, "deployment", "again")
 
-    def __init__(self, *, deployment: str, **kwargs: Any) -> None:
+    def __init__(self, *, deployment: str, again: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.deployment = deployment
+        self.again = again
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Begin it."""
@@ -88,6 +93,7 @@ class AzureMLBeginRolloutOperator(RolloutWork):
             owner=self.owner_in(context),
             instance=this_instance(),
             lives=lambda owner: rollout_lives(context["ti"], owner),
+            again=self._is_again(),
         )
         begun = self.at_helm(lambda helm: begin(helm, plan))
         self.log.info("Deployment %s is rolled out on %s; before: %s", self.deployment, self.endpoint, begun.before)
@@ -97,6 +103,12 @@ class AzureMLBeginRolloutOperator(RolloutWork):
             "before": dict(begun.before.traffic),
             "steps": [str(each) for each in begun.steps],
         }
+
+    def _is_again(self) -> bool:
+        try:
+            return is_again(self.again)
+        except AzureMLError as error:
+            raise for_airflow(error) from error
 
 
 class AzureMLRolloutOperator(RolloutWork):
@@ -147,9 +159,17 @@ class AzureMLRolloutOperator(RolloutWork):
         return self._go_on(context, self.at_helm(_allow), Progress.new(time.time()))
 
     def look_again(self, context: "Context", event: dict[str, Any]) -> dict[str, Any]:
-        """Do what a look came to."""
+        """Do what a look came to; where that is that nothing can be seen, and nothing be written, wait on."""
         act = Act.from_wire(event["act"])
+        try:
+            return self._looked(context, event, act)
+        except UnavailableError as error:
+            if act.deed is not Deed.LOST:
+                raise
+            self.log.warning("%s", error)
+            self._wait(Rollout.from_text(event["rollout"]), self._rested(act))
 
+    def _looked(self, context: "Context", event: dict[str, Any], act: Act) -> dict[str, Any]:
         async def _read(helm: "Helm") -> Rollout:
             return await helm.written.read(self.endpoint)
 
@@ -198,11 +218,11 @@ class AzureMLRolloutOperator(RolloutWork):
 
         async def _act(helm: "Helm") -> Rollout:
             if stops:
-                return await helm.passed(found)
-            return await helm.do(found, act, keep_old=self.policy.keep_old)
+                return await helm.passed(found, policy=self.policy)
+            return await helm.do(found, act, policy=self.policy)
 
         now = self.at_helm(_act)
-        if stops and now.phase is Phase.ROLLING:
+        if stops and now.phase is Phase.ROLLING and now.has_passed:
             return told(now)
         if now.count != found.count:
             return self._go_on(context, now, Progress.new(time.time()))
@@ -211,7 +231,7 @@ class AzureMLRolloutOperator(RolloutWork):
     def _rested(self, act: Act) -> Progress:
         """Go on with what is waited for; what was tried is tried again after a look's time."""
         now = time.time()
-        rested = evolve(act.progress, rest_until=now + self.policy.look_every.total_seconds())
+        rested = act.progress.rested(now, self.policy)
         return evolve(rested, began_at=now) if act.deed is Deed.ASK else rested
 
     def checked(self, found: Rollout, act: Act) -> Act:
@@ -221,7 +241,7 @@ class AzureMLRolloutOperator(RolloutWork):
             found: What is written.
             act: What the look came to.
         """
-        since = act.progress.since
+        since = found.since_s
         if act.deed is not Deed.ADVANCE or since is None or found.has_passed:
             return act
         judged = self._compared(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseOperator
 
 from airflow_azureml.core.batches import owner_of
-from airflow_azureml.core.rollout import Policy
+from airflow_azureml.core.rollout_policy import Policy
 from airflow_azureml.core.rollout_record import Phase, Rollout
 from airflow_azureml.errors import AzureMLError, ConfigError, RolledBackError, RolloutError, TrafficChangedError
 from airflow_azureml.hooks.azureml import AzureMLHook
@@ -83,7 +83,7 @@ class RolloutWork(BaseOperator):
             AirflowFailException: It failed, and a retry cannot help.
             AzureMLError: It failed, and a retry may help.
         """
-        return in_reach(self.conn_id, lambda settings: asyncio.run(_steered(settings, do)))
+        return at_helm(self.conn_id, do)
 
     def check_mine(self, found: Rollout, owner: str) -> None:
         """See to it that a rollout is this run's.
@@ -96,6 +96,11 @@ class RolloutWork(BaseOperator):
                 f"The last rollout on endpoint {self.endpoint} is of {found.owner or 'nobody'}, not of this run: its"
                 " task begin has to come before."
             )
+
+
+def at_helm(conn_id: str, do: Callable[["Helm"], Awaitable[T]]) -> T:
+    """Do something with what moves traffic in a workspace; raises as `in_reach` does."""
+    return in_reach(conn_id, lambda settings: asyncio.run(_steered(settings, do)))
 
 
 def in_reach(conn_id: str, do: Callable[["ConnectionSettings"], T]) -> T:

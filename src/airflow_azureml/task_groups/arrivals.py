@@ -6,9 +6,13 @@ from typing import Any, Unpack
 
 from airflow.sdk import Asset, BaseOperator, TaskGroup
 
-from airflow_azureml.core.batches import Batching
+from airflow_azureml.core.arrivals import StorageUrl
+from airflow_azureml.core.batches import Batching, Window
+from airflow_azureml.core.files import FAULT_OF_FORMAT
 from airflow_azureml.core.filters import ArrivalFilter, FilterOptions
+from airflow_azureml.core.places import in_datastore
 from airflow_azureml.core.plain import AnyPipeline
+from airflow_azureml.core.scan import faults_of_account
 from airflow_azureml.core.sets import Sets
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
@@ -20,11 +24,25 @@ from airflow_azureml.operators.batches import (
     AzureMLScoreBatchOperator,
 )
 from airflow_azureml.operators.claim_batches import CLAIM, SCORE
+from airflow_azureml.operators.report_batches import ON_REJECTED
 
 __all__ = ["Batching", "BlobLedger", "Sets", "SqlLedger", "score_arrivals"]
 
 #: What every task of a group is told, unless it is told otherwise.
 TASK_OPTIONS: Mapping[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=30)}
+
+
+#: What some of a group's arguments must be.
+KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("account_url", "outputs", "staging", "since", "until", "format"), str),
+    **dict.fromkeys(("late", "reconcile_every"), timedelta),
+    "parallel": int,
+    "batch": Batching,
+    "sets": Sets,
+    "asset": Asset,
+}
+#: Those that may be None.
+OPTIONAL = frozenset({"sets", "asset"})
 
 
 def score_arrivals(  # noqa: PLR0913  # a group's options are its face, and all by name
@@ -82,7 +100,7 @@ def score_arrivals(  # noqa: PLR0913  # a group's options are its face, and all 
         sets: What says that blobs which belong together are all there, so that none of a set is scored before; see
             `Sets`. The sign of a set must pass the asset's filter, so that it wakes the DAG.
         since: Blobs that were written before do not count: a time in ISO 8601, or a partition's key, templated, such as
-            ``{{ data_interval_start }}`` or ``{{ partition_key }}``.
+            ``{{ data_interval_start }}`` or ``{{ partition_date }}``; UTC where it has no zone.
         until: Blobs that were written then or later do not count: likewise, or a span from ``since`` on, as ``+1h``.
         late: How much earlier than ``since`` the window begins, for what came late; the ledger leaves out the rest.
         reconcile_every: How often the container is listed beside the events, for what no event told of.
@@ -95,12 +113,15 @@ def score_arrivals(  # noqa: PLR0913  # a group's options are its face, and all 
     Raises:
         ConfigError: An argument is wrong; the message lists all that are.
     """
-    which, batching = ArrivalFilter.of(**wanted), batch or Batching()
-    wrong = [
-        *([] if "{{" in "".join(map(str, wanted.values())) else which.faults()),
-        *batching.faults(),
-        *(sets.faults() if sets is not None else []),
-        *([] if parallel >= 1 else [f"parallel is {parallel}; it must be 1 or more"]),
+    which, batching, kept = ArrivalFilter.of(**wanted), batch or Batching(), ledger or BlobLedger()
+    given: dict[str, Any] = {"account_url": account_url, "outputs": outputs, "staging": staging}
+    given |= {"since": since, "until": until, "late": late, "reconcile_every": reconcile_every, "parallel": parallel}
+    given |= {"batch": batching, "sets": sets, "ledger": kept, "asset": asset, "format": format}
+    given["on_rejected"] = on_rejected
+    wrong = _wrong_kinds(given) or [
+        *([] if _is_template(*wanted.values()) else which.faults()),
+        *_faults(given),
+        *([f"inputs has {data_input!r}, which is the folder of a batch"] if data_input in (inputs or {}) else []),
     ]
     if wrong:
         raise ConfigError(f"score_arrivals({group_id!r}): {'; '.join(wrong)}.")
@@ -112,7 +133,7 @@ def score_arrivals(  # noqa: PLR0913  # a group's options are its face, and all 
             "account_url": account_url,
             "results": outputs,
             "staging": staging,
-            "ledger": ledger or BlobLedger(),
+            "ledger": kept,
             "data_input": data_input,
             "output_name": output_name,
             "conn_id": conn_id,
@@ -155,3 +176,59 @@ def _last_tasks(
         return [report]
     more = AzureMLMoreBatchesOperator(task_id="more", batches=claim.output, claim=claim.task_id, asset=asset, **always)
     return [report, more]
+
+
+def _is_template(*given: object) -> bool:
+    """Tell whether a value is made when a task runs, which judges it then."""
+    return any(sign in str(each) for each in given for sign in ("{{", "{%"))
+
+
+def _wrong_kinds(given: Mapping[str, Any]) -> list[str]:
+    """Say which arguments are of another kind than they must be; what else is wrong cannot be told then."""
+    return [
+        f"{name} is {given[name]!r}, and must be {kind.__name__}"
+        for name, kind in KINDS.items()
+        if not isinstance(given[name], kind) and not (name in OPTIONAL and given[name] is None)
+    ] + ([] if isinstance(given["ledger"], AnyLedger) else [f"ledger is {given['ledger']!r}, and none of ours"])
+
+
+def _faults(given: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with arguments that are of the right kinds; what is a template is left to the tasks."""
+    parallel, named, reaction = given["parallel"], given["format"], given["on_rejected"]
+    return [
+        *given["batch"].faults(),
+        *(given["sets"].faults() if given["sets"] is not None else []),
+        *given["ledger"].faults(),
+        *_faults_of_places(given["account_url"], given["outputs"], given["staging"]),
+        *_faults_of_window(given),
+        *([] if parallel >= 1 else [f"parallel is {parallel}; it must be 1 or more"]),
+        *([] if given["reconcile_every"] >= timedelta(0) else ["reconcile_every is negative"]),
+        *([] if not named or named in FAULT_OF_FORMAT else [f"format is {named!r}; it is csv, or empty for anything"]),
+        *([] if reaction in ON_REJECTED else [f"on_rejected is {reaction!r}; it is one of {', '.join(ON_REJECTED)}"]),
+    ]
+
+
+def _faults_of_places(account_url: str, outputs: str, staging: str) -> list[str]:
+    faults = [] if _is_template(account_url) else faults_of_account(account_url)
+    if not _is_template(outputs) and in_datastore(outputs) is None:
+        faults.append(f"outputs is {outputs!r}, and no folder of a datastore: azureml://datastores/NAME/paths/FOLDER/")
+    if not staging or faults or _is_template(account_url, staging):
+        return faults
+    try:
+        own, other = StorageUrl.parse(account_url).account, StorageUrl.parse(staging).account
+    except ConfigError as error:
+        return [f"staging: {error}"]
+    return [] if own == other else [f"staging is in the account {other}, and must be in that of the blobs, {own}"]
+
+
+def _faults_of_window(given: Mapping[str, Any]) -> list[str]:
+    since, until, late = given["since"], given["until"], given["late"]
+    if late < timedelta(0):
+        return ["late is negative"]
+    if _is_template(since, until):
+        return []
+    try:
+        Window.parse(since, until, late=late)
+    except ConfigError as error:
+        return [str(error).rstrip(".")]
+    return []

@@ -7,9 +7,9 @@ from typing import Any, Self
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import Asset, BaseOperator, TaskGroup
-from attrs import define, field
+from attrs import define, evolve, field
 
-from airflow_azureml.core.environments import Environment
+from airflow_azureml.core.environments import Environment, RequiredEvidence
 from airflow_azureml.core.pipelines import BatchEndpoint
 from airflow_azureml.core.subsets import Subset
 from airflow_azureml.operators.approval import AzureMLApprovalOperator
@@ -31,7 +31,7 @@ from airflow_azureml.task_groups.retraining import TASK_OPTIONS, train_evaluate_
 #: Where the evidence of promotions is kept, unless told otherwise: below it, each model has a folder for each way.
 EVIDENCE = "azureml://datastores/workspaceblobstore/paths/airflow-azureml/promotions/"
 #: What runs when something before it has run, and nothing has failed: others were skipped.
-_JOINS = "none_failed_min_one_success"
+JOINS = "none_failed_min_one_success"
 
 
 def from_xcom(task: BaseOperator, name: str) -> str:
@@ -55,6 +55,7 @@ class Parts:
         verdicts: By environment, the task whose verdict counts there.
         approvals: By environment, the task that asks a person.
         entered: By environment, the task that looks what is to be done.
+        published: By environment, the task that publishes.
         final: The task whose success says that it is in production.
         shared: The model that goes to production, where it is one of a registry; a template.
         kind: What goes on, ``code``, ``model`` or ``hybrid``; evidence of one proves nothing for another.
@@ -77,6 +78,7 @@ class Parts:
     verdicts: dict[str, str] = field(factory=dict)
     approvals: dict[str, str] = field(factory=dict)
     entered: dict[str, str] = field(factory=dict)
+    published: dict[str, str] = field(factory=dict)
     final: str = ""
     shared: str = ""
     _plan: BaseOperator | None = None
@@ -127,7 +129,7 @@ class Parts:
             plan=self.planned.task_id,
             todo=f"{group.group_id}.{first}",
             passed=f"{group.group_id}.passed",
-            trigger_rule=_JOINS,
+            trigger_rule=JOINS,
             **self.options,
         )
         self.joints >> enter
@@ -153,14 +155,34 @@ class Parts:
         )
 
     def publish_to(self, here: Environment) -> BaseOperator:
-        """Publish the commit to an environment."""
-        return AzureMLPublishPipelineOperator(
+        """Publish the commit to an environment; to any but the first, only if it has passed the one before."""
+        place = self._place(here)
+        if place and here.requires is None:
+            before = self.environments[place - 1]
+            required = RequiredEvidence(
+                before.name,
+                conn_id=before.conn_id,
+                approved=self.asks_in(before),
+                most_age=self.most_age,
+                folder=self.evidence,
+                evidence_conn_id=self.evidence_conn_id,
+            )
+            here = evolve(here, requires=required)
+        publish = AzureMLPublishPipelineOperator(
             task_id="publish",
             folder=self.folder,
             environment=here,
             sha=self.commit,
             **{**self.options, **self.publish_options},
         )
+        self.published[here.name] = publish.task_id
+        return publish
+
+    def pipeline_in(self, here: Environment, name: str) -> BatchEndpoint:
+        """Name a pipeline as this run has published it: another run may have made another commit the default since."""
+        publish = self.published.get(here.name)
+        told = f"((ti.xcom_pull(task_ids={publish!r}) or {{}}).get('deployments') or {{}}).get({name!r}, '')"
+        return BatchEndpoint(here.endpoint(name), deployment=f"{{{{ {told} }}}}" if publish else "")
 
     def take_subset(self, here: Environment, subset: Subset | None, *, to: str, options: Mapping[str, Any]) -> Any:
         """Make the subset that an environment trains on; None where it trains on its own data."""
@@ -188,7 +210,7 @@ class Parts:
             inputs[name] = {**inputs[name], "uri": from_xcom(chosen, "uri")}
         return AzureMLPipelineOperator(
             task_id="train",
-            pipeline=BatchEndpoint(here.endpoint(self.training.pipeline)),
+            pipeline=self.pipeline_in(here, self.training.pipeline),
             inputs={**self.training.inputs, **inputs},
             outputs=self.training.output_names.below(self.training.outputs),
             conn_id=here.conn_id,
@@ -227,8 +249,8 @@ class Parts:
         evaluation = training.evaluation_pipeline
         return train_evaluate_register(
             "model",
-            pipeline=BatchEndpoint(here.endpoint(training.pipeline)),
-            evaluation_pipeline=BatchEndpoint(here.endpoint(evaluation)) if evaluation else None,
+            pipeline=self.pipeline_in(here, training.pipeline),
+            evaluation_pipeline=self.pipeline_in(here, evaluation) if evaluation else None,
             model=training.model,
             policy=training.policy,
             outputs=training.outputs,

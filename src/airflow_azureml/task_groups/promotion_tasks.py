@@ -10,6 +10,7 @@ from airflow_azureml.core.environments import Environment
 from airflow_azureml.core.subsets import Subset
 from airflow_azureml.operators.promotion import AzureMLModelDigestOperator
 from airflow_azureml.task_groups.promotion_parts import Parts, from_xcom
+from airflow_azureml.task_groups.promotion_releases import release_ours
 from airflow_azureml.task_groups.promotion_training import Training
 
 __all__ = ["SUBSETS", "ModelTest", "Release", "Training", "Way"]
@@ -69,9 +70,7 @@ class Way(Parts):
             self.final = evidence.task_id
             self.ends += [passed, evidence, model]
             if release is not None:
-                made = release(tasks["register"].output)
-                evidence >> made
-                self.ends.append(made)
+                self.ends.append(release_ours(self, release, after=[evidence, passed]))
 
     def train_once(
         self, here: Environment, registry: str, *, test: ModelTest | None, asset: Asset | None, publishes: bool
@@ -79,8 +78,9 @@ class Way(Parts):
         """Train on all data, register what is better, share it, test it, record; and ask a person."""
         with TaskGroup(here.name) as group:
             begun, passed = self.begin_in(here, group, first="publish" if publishes else "model.take")
+            before = begun >> self.publish_to(here) if publishes else begun
             model = self.retrain_in(here, asset=asset, registry=registry)
-            (begun >> self.publish_to(here) if publishes else begun) >> model
+            before >> model
             tasks = _tasks(model)
             digest = AzureMLModelDigestOperator(
                 task_id="digest", model=from_xcom(tasks["register"], "asset"), conn_id=here.conn_id, **self.options

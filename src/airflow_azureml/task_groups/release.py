@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 from attrs import field, frozen
 
 from airflow_azureml.core.profiling import Profiling
-from airflow_azureml.core.rollout import Policy
+from airflow_azureml.core.rollout_policy import Policy
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.operators.online import (
@@ -67,16 +67,18 @@ def release(  # noqa: PLR0913  # a group's options are its face, and all by name
     profiling: Profiling | None = None,
     approval_at: Sequence[object] = (),
     evidence: str = "",
+    again: bool | str = False,
     task_options: Mapping[str, Any] | None = None,
     rollout_options: Mapping[str, Any] | None = None,
 ) -> TaskGroup:
     """Release a version of a model: QA, smoke tests, production beside what serves, and traffic step by step.
 
-    ``plan`` says what is to be released, and skips all of it where it serves already. ``qa_endpoint`` and ``deploy_qa``
-    deploy it apart, ``test_qa`` asks it what ``tests`` say, ``profile`` finds the cheapest setting under a load, and
-    ``remove_qa`` takes it away again, whatever happened. ``endpoint`` and ``deploy`` put it beside what serves, without
-    traffic; ``test`` asks it the same; the group ``rollout`` moves the traffic, and gives it back by itself where a
-    limit is violated. Until then production serves as before. Each task leaves what is true already as it is.
+    ``plan`` says what is to be released, and skips all of it where it serves already, or was rolled back before.
+    ``qa_endpoint`` and ``deploy_qa`` deploy it apart, ``test_qa`` asks it what ``tests`` say, ``profile`` finds the
+    cheapest setting under a load, and ``remove_qa`` takes it away again, whatever happened. ``endpoint`` and ``deploy``
+    put it beside what serves, without traffic; ``test`` asks it the same; the group ``rollout`` moves the traffic, and
+    gives it back by itself where a limit is violated. Until then production serves as before. Each task leaves what is
+    true already as it is.
 
     Args:
         group_id: The group's id.
@@ -93,13 +95,15 @@ def release(  # noqa: PLR0913  # a group's options are its face, and all by name
             QA must have production's machines for it.
         approval_at: Steps of the policy that a person has to approve.
         evidence: The URI of a folder where verdicts, figures and pictures are written, templated; empty for nowhere.
+        again: Whether a version may be released that was rolled back on that endpoint before, templated; see
+            ``docs/how-to/release.md``.
         task_options: Airflow's own options for every task of the group; three ``retries`` unless told otherwise.
         rollout_options: More options of `airflow_azureml.task_groups.rollout.rollout`.
 
     Raises:
         ConfigError: An argument is wrong; the message lists all that are.
     """
-    wrong = list(_faults(spec, production, qa, profiling))
+    wrong = [*_faults(spec, production, qa, profiling), *_mirrored(production, policy or Policy())]
     if wrong:
         raise ConfigError(f"release({group_id!r}): {'; '.join(wrong)}.")
     shared = {**TASK_OPTIONS, **(task_options or {})}
@@ -109,6 +113,7 @@ def release(  # noqa: PLR0913  # a group's options are its face, and all by name
             model=model,
             endpoint=production.endpoint,
             deployment=deployment,
+            again=again,
             conn_id=production.conn_id,
             **shared,
         )
@@ -126,11 +131,24 @@ def release(  # noqa: PLR0913  # a group's options are its face, and all by name
             deployment=tasks.told("deployment"),
             policy=policy or Policy(),
             approval_at=approval_at,
+            again=again,
             conn_id=production.conn_id,
             **{"task_options": task_options, **(rollout_options or {})},
         )
         setting >> test >> rolled_out
     return group
+
+
+def _mirrored(production: Stage, policy: Policy) -> list[str]:
+    """Say which steps a Kubernetes endpoint cannot take.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints, "Test the
+    deployment with mirrored traffic": "Mirrored traffic isn't supported for Kubernetes online endpoints".
+    """
+    copies = [str(each) for each in policy.steps if each.mirrored]
+    if not (production.compute and copies):
+        return []
+    return [f"Azure copies no requests to a Kubernetes endpoint: give a policy without the step {', '.join(copies)}"]
 
 
 def _faults(spec: Any, production: Stage, qa: Stage | None, profiling: Profiling | None) -> list[str]:

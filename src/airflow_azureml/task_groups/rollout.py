@@ -6,8 +6,8 @@ from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from airflow_azureml.core.rollout import Policy
-from airflow_azureml.core.rollout_record import Step
+from airflow_azureml.core.rollout_policy import Policy
+from airflow_azureml.core.rollout_steps import Step
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.operators.approval import AzureMLApprovalOperator
@@ -36,6 +36,7 @@ def rollout(  # noqa: PLR0913  # a group's options are its face, and all by name
     approval_at: Iterable[object] = (),
     approval: Mapping[str, Any] | None = None,
     on_rollback: str = "fail",
+    again: bool | str = False,
     conn_id: str = AzureMLHook.default_conn_name,
     task_options: Mapping[str, Any] | None = None,
 ) -> TaskGroup:
@@ -58,6 +59,8 @@ def rollout(  # noqa: PLR0913  # a group's options are its face, and all by name
         approval: More options of `airflow_azureml.operators.approval.AzureMLApprovalOperator`: ``approvers``,
             ``deadline``, ``facts`` …
         on_rollback: Where traffic was given back, whether the run is to ``fail``, or ``skip`` what follows.
+        again: Whether the deployment may be rolled out though it was rolled back on this endpoint before, templated;
+            otherwise ``begin`` fails with `RolledBackBeforeError`.
         conn_id: The Airflow connection of type ``azureml``.
         task_options: Airflow's own options for every task of the group; three ``retries`` unless told otherwise.
 
@@ -70,7 +73,7 @@ def rollout(  # noqa: PLR0913  # a group's options are its face, and all by name
     with TaskGroup(group_id) as group:
         shared = {**options, "endpoint": endpoint, "group": group.group_id, "policy": rules, "conn_id": conn_id}
         rolling = {**shared, "checks": checks, "on_rollback": on_rollback}
-        begin = AzureMLBeginRolloutOperator(task_id="begin", deployment=deployment, **shared)
+        begin = AzureMLBeginRolloutOperator(task_id="begin", deployment=deployment, again=again, **shared)
         roll = AzureMLRolloutOperator(task_id="roll", stop_before=next(iter(stops), None), **rolling)
         begin >> roll
         for part, stop in enumerate(stops, start=2):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from airflow.triggers.base import TriggerEvent
 
-from airflow_azureml.core.rollout import Act, LookAgain, Policy, Progress, decide
+from airflow_azureml.core.rollout import Act, LookAgain, Progress, decide
+from airflow_azureml.core.rollout_policy import Policy
 from airflow_azureml.core.rollout_record import Rollout
 from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.triggers.declared import DeclaredTrigger, settled
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class RolloutTrigger(DeclaredTrigger):
     """Looks at an endpoint until there is something to do; a worker does it.
 
-    A triggerer that starts anew counts looks and time of the present step from its own first look, unless they were
-    handed on.
+    What must outlive it is written down by a worker: it says so, and another one of its kind goes on. A triggerer that
+    starts anew goes on from that.
 
     Attributes:
         conn_id: The Airflow connection.
@@ -49,13 +50,15 @@ class RolloutTrigger(DeclaredTrigger):
         async with AzureMLHook.open_async(settings) as client:
             act = await self._watch(client, settings.workspace, rollout)
         await settled(self.deferred_at)
-        yield TriggerEvent({"count": rollout.count, "step": rollout.step, "act": act.to_wire()})
+        seen = {"count": rollout.count, "step": rollout.step, "rollout": self.rollout}
+        yield TriggerEvent({**seen, "act": act.to_wire()})
 
     async def _watch(self, client: "AsyncClient", workspace: "Workspace", rollout: Rollout) -> Act:
-        policy, progress, last_told = Policy.from_wire(self.policy), Progress(**self.progress), ""
+        policy, last_told = Policy.from_wire(self.policy), ""
+        progress = Progress(**self.progress).taken_up(time.time(), handed_on_at=self.deferred_at)
         while True:
             now = time.time()
-            seen = await client.run(look(workspace, rollout, since=progress.since, until=now))
+            seen = await client.run(look(workspace, rollout, until=now))
             match decide(rollout, progress, seen, policy=policy, now=now, may_advance=self.may_advance):
                 case Act() as act:
                     return act

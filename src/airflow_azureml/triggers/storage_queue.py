@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ __all__ = ["MESSAGE_BYTES", "StorageSource"]
 
 #: The largest message that Queue Storage takes. Source: Put Message, REST API of Queue Storage.
 MESSAGE_BYTES = 64 * 1024
+#: What XML, in which messages travel, has no way to write. Source: https://www.w3.org/TR/xml/#charsets
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class StorageSource:
@@ -53,14 +56,14 @@ class StorageSource:
         return cloud_of_storage(self.url)
 
     async def receive(self, lane: int) -> tuple[Sequence[Held], bool]:
-        """Take what is visible; a full page is likely not the last."""
+        """Take what is visible; half a page is likely not the last, as the service may return less than there is."""
         from airflow_azureml.client.storage import PAGE  # noqa: PLC0415  # not when a DAG is parsed
 
         del lane  # all receivers share the client and its connections
         queue, _ = await self._connect()
         until = time.monotonic() + self._visibility_s
         received = await queue.receive(visibility_s=self._visibility_s)
-        return [self._held(message, until) for message in received], len(received) == PAGE
+        return [self._held(message, until) for message in received], len(received) >= PAGE // 2
 
     async def hold(self, message: Held) -> Held | None:
         """Hide a message as long again, from now on."""
@@ -82,13 +85,13 @@ class StorageSource:
     async def refuse(self, message: Held, reason: str) -> None:
         """Write an envelope with message and reason into the queue of the refused, then delete the message.
 
-        A message that is too large for that is written as it is, less secrets.
+        A message that is too large for that is written as it is, less secrets; and no more of it than a message holds.
         """
         content = without_secrets(message.text)
         letter = DeadLetter(message_id=message.id, reason=reason, deliveries=message.deliveries, content=content)
         text = letter.to_text()
         queue, poison = await self._connect()
-        await poison.send(text if len(text) <= MESSAGE_BYTES else content)
+        await poison.send(text if len(text) <= MESSAGE_BYTES else _fitting(content))
         await queue.delete(message.proof)
 
     async def close(self) -> None:
@@ -115,3 +118,8 @@ class StorageSource:
 
     def _held(self, message: "Received", until: float) -> Held:
         return Held(id=message.id, deliveries=message.deliveries, text=message.text, until=until, proof=message)
+
+
+def _fitting(content: str) -> str:
+    """Write what a message may hold of a text: what takes its secrets out may lengthen it, or find what XML has not."""
+    return _NOT_IN_XML.sub("?", content).encode()[:MESSAGE_BYTES].decode(errors="ignore")

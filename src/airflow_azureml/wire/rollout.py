@@ -2,7 +2,8 @@
 
 from airflow_azureml.core.rollout import Look
 from airflow_azureml.core.rollout_limits import Figures
-from airflow_azureml.core.rollout_record import Phase, Rollout, Split
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Split
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import AzureMLError
 from airflow_azureml.wire import online
@@ -10,17 +11,16 @@ from airflow_azureml.wire.http import Flow
 from airflow_azureml.wire.live_metrics import live_metrics
 
 
-def look(workspace: Workspace, rollout: Rollout, *, since: float | None, until: float) -> Flow[Look]:
-    """See where the traffic goes, whether the deployments are sound, and how they have answered.
+def look(workspace: Workspace, rollout: Rollout, *, until: float) -> Flow[Look]:
+    """See where the traffic goes, whether the deployments are sound, and how they have answered at the present step.
 
-    What cannot be seen is the look's trouble; nothing is raised.
+    What cannot be seen is the look's trouble; nothing is raised. Before a step is written down as in force nobody is
+    asked for figures.
 
     Args:
         workspace: Where.
         rollout: What is written of the rollout.
-        since: Since when the step is in force: seconds since 1970, UTC; None where it is not, as far as is known: then
-            nobody is asked for figures.
-        until: Now, likewise.
+        until: Now: seconds since 1970, UTC.
     """
     try:
         endpoint = yield from online.read_endpoint(workspace, rollout.endpoint)
@@ -30,6 +30,7 @@ def look(workspace: Workspace, rollout: Rollout, *, since: float | None, until: 
         seen = Look(
             split=Split.of(endpoint), state=endpoint.state, deployments={each.name: each.state for each in deployments}
         )
+        since = rollout.since_s
         if since is None or rollout.phase is not Phase.ROLLING:
             return seen
         new = yield from figures(workspace, rollout.endpoint, rollout.deployment, since=since, until=until)

@@ -8,14 +8,11 @@ from typing import Any
 from attrs import evolve
 from hypothesis import strategies as st
 
+from airflow_azureml.core.rolled_back import RolledBack
 from airflow_azureml.core.rollout import Look, Policy, Progress
 from airflow_azureml.core.rollout_limits import Figures
-from airflow_azureml.core.rollout_record import (
-    Phase,
-    Rollout,
-    Split,
-    Step,
-)
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Split, Step
 
 NOW = datetime(2026, 11, 21, 19, tzinfo=UTC)
 NOW_S = NOW.timestamp()
@@ -54,14 +51,29 @@ def rollouts(draw: st.DrawFn) -> Rollout:
         why=tuple(draw(st.lists(st.text(max_size=10), max_size=2))),
         champion=draw(st.none() | st.just(GOOD)),
         earlier=tuple(draw(st.lists(splits(), max_size=2))),
+        since=draw(st.sampled_from(["", ago(60)])),
+        unseen=draw(st.sampled_from(["", "", ago(30)])),
+        rolled_back=tuple(draw(st.lists(refusals(), max_size=2))),
     )
 
 
-def at(step: int, *, phase: Phase = Phase.ROLLING, **more: Any) -> Rollout:
+def refusals() -> st.SearchStrategy[RolledBack]:
+    texts = st.sampled_from(["a", "b", ""])
+    return st.builds(RolledBack, deployment=st.sampled_from("ab"), model=texts, at=texts, owner=texts, why=texts)
+
+
+def ago(seconds: float) -> str:
+    """Write a time as the store does."""
+    return (NOW - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def at(step: int, *, phase: Phase = Phase.ROLLING, age_s: float | None = 400, **more: Any) -> Rollout:
+    """Make a rollout at a step that is in force for so long; None where it is not yet."""
     begun = Rollout(endpoint="shop").begun(
         "new", Split(traffic={"old": 100}), POLICY.steps, owner="d/r/g", instance="a", now=NOW
     )
-    return evolve(begun, step=step, phase=phase, **more)
+    since = "" if age_s is None or step < 0 else ago(age_s)
+    return evolve(begun, **{"step": step, "phase": phase, "since": since, **more})
 
 
 def seen(rollout: Rollout, **more: Any) -> Look:
@@ -69,5 +81,6 @@ def seen(rollout: Rollout, **more: Any) -> Look:
     return evolve(Look(split=rollout.split, deployments=states, new=GOOD, champion=GOOD), **more)
 
 
-def since(seconds: float, looks: int = 5) -> Progress:
-    return Progress(began_at=NOW_S - seconds, sure_at=NOW_S - seconds, since=NOW_S - seconds, looks=looks)
+def since(seconds: float) -> Progress:
+    """Make what a watcher knows that has seen nothing for so long."""
+    return Progress.new(NOW_S - seconds)

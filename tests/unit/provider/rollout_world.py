@@ -15,7 +15,8 @@ from airflow_azureml.client.rollouts import Helm, Rollouts
 from airflow_azureml.client.workspace_documents import WorkspaceDocuments
 from airflow_azureml.core.documents import Document
 from airflow_azureml.core.rollout import LookAgain, Policy, Progress, decide
-from airflow_azureml.core.rollout_record import Rollout, Split
+from airflow_azureml.core.rollout_record import Rollout
+from airflow_azureml.core.rollout_steps import Split
 from airflow_azureml.core.workspace import Workspace
 from airflow_azureml.errors import AzureMLError, ServiceError
 from airflow_azureml.wire.http import Flow, Request, Response
@@ -49,6 +50,7 @@ class Azure:
     Attributes:
         deployments: Azure's word for the state of each.
         changing: The change that is under way.
+        models: The id of the version that each serves, where it is told.
         bad: Deployments half of whose answers are failures.
         seen: Every split that came into force.
         shows_metrics: Whether we may read them.
@@ -57,6 +59,7 @@ class Azure:
     traffic: dict[str, int] = field(factory=lambda: {"old": 100})
     mirror: dict[str, int] = field(factory=dict)
     deployments: dict[str, str] = field(factory=lambda: {"old": "Succeeded"})
+    models: dict[str, str] = field(factory=dict)
     changing: dict[str, dict[str, int]] | None = None
     bad: set[str] = field(factory=set)
     seen: list[Split] = field(factory=list)
@@ -81,9 +84,7 @@ class Azure:
         if below.startswith("deployments/") and request.method == "DELETE":
             return self._delete(below.removeprefix("deployments/"))
         if below == "deployments":
-            body = [
-                {"name": name, "properties": {"provisioningState": state}} for name, state in self.deployments.items()
-            ]
+            body = [self._deployment(name) for name in self.deployments]
             return answer(200, {"value": body})
         return self._put(request.json) if request.method == "PUT" else answer(200, self._endpoint())
 
@@ -91,6 +92,12 @@ class Azure:
         state = "Succeeded" if self.changing is None else "Updating"
         properties = {"traffic": self.traffic, "mirrorTraffic": self.mirror, "provisioningState": state}
         return {"name": ENDPOINT, "location": "here", "kind": "Managed", "properties": properties}
+
+    def _deployment(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "properties": {"provisioningState": self.deployments[name], "model": self.models.get(name)},
+        }
 
     def _put(self, body: Mapping[str, Any]) -> Response:
         split = {name: {to: share for to, share in body["properties"][name].items() if share}
@@ -215,11 +222,17 @@ class World:
         (found,) = [Rollout.from_text(text) for _, text in self.store.texts.values()] or [Rollout(endpoint=ENDPOINT)]
         return found
 
-    async def begin(self, run: str, deployment: str) -> None:
+    async def begin(self, run: str, deployment: str, *, policy: Policy = POLICY, again: bool = False) -> None:
         """Do what the task begin does."""
         plan = Plan(
-            endpoint=ENDPOINT, deployment=deployment, policy=POLICY, owner=run, instance="a", lives=self._lives
-        )  # fmt: skip
+            endpoint=ENDPOINT,
+            deployment=deployment,
+            policy=policy,
+            owner=run,
+            instance="a",
+            lives=self._lives,
+            again=again,
+        )
         await begin(self.helm, plan)
 
     async def roll(self, run: str) -> Rollout:
@@ -229,7 +242,7 @@ class World:
         progress = Progress.new(self.now.timestamp())
         while found.owner == run and not found.phase.is_final:
             now = self.now.timestamp()
-            seen = await helm.client.run(look(helm.workspace, found, since=progress.since, until=now))
+            seen = await helm.client.run(look(helm.workspace, found, until=now))
             decision = decide(found, progress, seen, policy=POLICY, now=now)
             progress = decision.progress
             if isinstance(decision, LookAgain):
@@ -237,7 +250,7 @@ class World:
                 continue
             latest = await helm.written.read(ENDPOINT)
             if latest.count == found.count:
-                latest = await helm.do(found, decision)
+                latest = await helm.do(found, decision, policy=POLICY)
             if latest.count != found.count:
                 progress = Progress.new(self.now.timestamp())
             found = latest
@@ -301,3 +314,11 @@ def finish(world: World, work: Awaitable[Any], *, moments: int = 20_000) -> Any:
     if task.error is not None:
         raise task.error
     return task.result
+
+
+def begun(world: World, name: str = "new") -> str:
+    """Begin a rollout of a deployment that is there; its run."""
+    world.azure.deployments[name] = "Succeeded"
+    world.lives.add("d/r/g")
+    finish(world, world.begin("d/r/g", name))
+    return "d/r/g"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_azureml.client.credentials import credential
-from airflow_azureml.core.environments import Environment, chain, chain_of, named, previous
+from airflow_azureml.core.environments import Environment, RequiredEvidence, chain, chain_of, named, previous
 from airflow_azureml.core.workspace import ConnectionSettings
 from airflow_azureml.errors import ConfigError
 
@@ -81,6 +82,14 @@ def test_the_environment_before_is_the_one_that_code_passes_first() -> None:
         ({"a": "x"}, "no mapping with a conn_id"),
         ({"a": {"conn_id": "x", "protected": "yes"}}, "protected is of the wrong type"),
         ({"a/b": {"conn_id": "x"}}, "no name of an environment"),
+        (
+            {"a": {"conn_id": "x", "requires": "b"}},
+            "'a': requires: environment is missing; known are environment, conn",
+        ),
+        ({"a": {"conn_id": "x", "requires": {"environment": "b", "age": 1}}}, "requires: unknown age"),
+        ({"a": {"conn_id": "x", "requires": {"environment": "b", "approved": "yes"}}}, "approved is 'yes'"),
+        ({"a": {"conn_id": "x", "requires": {"environment": "b", "most_hours": 0}}}, "most_hours is 0"),
+        ({"a": {"conn_id": "x", "requires": {"environment": "a"}}}, "requires evidence of 'a', and before it are none"),
     ],
 )
 def test_environments_of_a_file_that_are_none_are_refused_by_name(raw: object, told: str) -> None:
@@ -88,6 +97,17 @@ def test_environments_of_a_file_that_are_none_are_refused_by_name(raw: object, t
         chain_of(raw, whence="f.yaml")
 
     assert str(refused.value).startswith("f.yaml")
+
+
+def test_a_file_says_what_evidence_an_environment_requires_and_of_which_workspace() -> None:
+    raw = {
+        "staging": {"conn_id": "s"},
+        "production": {"conn_id": "p", "requires": {"environment": "staging", "approved": True, "most_hours": 12}},
+    }
+
+    production = named(chain_of(raw, whence="f.yaml"), "production")
+
+    assert production.requires == RequiredEvidence("staging", conn_id="s", approved=True, most_age=timedelta(hours=12))
 
 
 @given(st.from_regex(r"\A[a-z][a-z0-9-]{0,40}\Z"), st.from_regex(r"\A(-[a-z]{0,9})?\Z"))

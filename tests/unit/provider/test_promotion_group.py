@@ -14,6 +14,7 @@ from airflow.sdk import DAG, BaseOperator, TaskGroup
 from airflow.sdk.exceptions import AirflowFailException
 from jinja2 import Template
 
+from airflow_azureml.core.environments import RequiredEvidence
 from airflow_azureml.core.promotion_outcomes import PromotionOutcome
 from airflow_azureml.errors import ConfigError
 from airflow_azureml.task_groups.promotion import (
@@ -25,6 +26,7 @@ from airflow_azureml.task_groups.promotion import (
     promote_hybrid,
     promote_model,
 )
+from airflow_azureml.task_groups.promotion_releases import is_of
 
 STORE = "azureml://datastores/workspaceblobstore/paths"
 DATA = TrainingData(uri=f"{STORE}/training-data/")
@@ -170,7 +172,11 @@ def test_a_release_follows_the_evidence_of_production() -> None:
     code = tasks_of(promote_code, [STAGING, PRODUCTION], **CODE, release=release)
     model = tasks_of(promote_model, [STAGING, PRODUCTION], **MODEL, release=release)
 
-    assert code["production.release"].upstream_task_ids == {"g.production.evidence"}
+    # By whichever way it comes there: this run has made the version, or one before it, which was not released.
+    assert code["production.champion"].upstream_task_ids == {"g.production.evidence", "g.production.passed"}
+    assert code["production.champion"].trigger_rule.value == "none_failed_min_one_success"
+    assert code["production.release"].upstream_task_ids == {"g.production.ours"}
+    assert code["production.ours"].upstream_task_ids == {"g.production.proven", "g.production.champion"}
     assert model["production.release"].upstream_task_ids == {"g.production.verify"}
     assert model["production.evidence"].upstream_task_ids >= {"g.production.release"}
 
@@ -246,6 +252,18 @@ HERE = {"staging": {"passed": False}, "production": {"passed": False}}
         ),
         (
             {
+                "verdicts": {"staging": YES},
+                "approvals": {
+                    "staging": {"approved": False, "by": "nobody", "note": "Nobody answered within 3 days, 0:00:00."}
+                },
+                "entered": {"staging": {"passed": False}},
+                "final": None,
+            },
+            ("not approved", "staging", "nobody"),
+            "and was not approved, by nobody. Nobody answered within 3 days, 0:00:00.",
+        ),
+        (
+            {
                 "verdicts": {"staging": YES, "production": NO},
                 "approvals": {"staging": {"approved": True, "by": "ada"}},
                 "entered": HERE,
@@ -262,7 +280,7 @@ HERE = {"staging": {"passed": False}, "production": {"passed": False}}
                 "final": None,
             },
             ("was there", "production", ""),
-            "was in production already; nothing was done.",
+            "was in production already; nothing was trained or registered.",
         ),
         (
             {"verdicts": {}, "approvals": {}, "entered": {"staging": {"passed": False}}, "final": None},
@@ -303,3 +321,41 @@ def test_what_production_may_cost_is_estimated_from_the_subset(checks: Any, subs
     ti = SimpleNamespace(xcom_pull=lambda task_ids: left[task_ids])
 
     assert Template(approve.facts["Estimated cost in production"]).render(ti=ti) == told
+
+
+@pytest.mark.parametrize(
+    ("proven", "champion", "is_ours"),
+    [
+        ({"model": "m:3"}, {"model": "m", "version": "3"}, True),
+        ({"model": "m:3"}, {"model": "m", "version": "4"}, False),
+        ({"model": "m:3"}, {}, False),
+        ({"model": ""}, {}, False),
+        (None, None, False),
+    ],
+)
+def test_only_the_version_that_the_commit_has_made_is_released(proven: Any, champion: Any, is_ours: bool) -> None:
+    assert is_of(proven, champion) is is_ours
+
+
+def test_each_environment_but_the_first_refuses_a_commit_that_has_not_passed_the_one_before_even_alone() -> None:
+    tasks: dict[str, Any] = tasks_of(promote_code, [DEV, STAGING, PRODUCTION], **CODE)
+
+    asked = {name: tasks[f"{name}.publish"].environment.requires for name in ("dev", "staging", "production")}
+    folder = tasks["production.require"].folder
+    assert asked["dev"] is None
+    assert asked["staging"] == RequiredEvidence(
+        "dev", conn_id="d", most_age=timedelta(days=14), folder=folder, evidence_conn_id="azureml_evidence"
+    )
+    assert asked["production"] == attrs.evolve(asked["staging"], environment="staging", conn_id="s", approved=True)
+
+
+@pytest.mark.parametrize("kind", [promote_code, promote_hybrid])
+def test_what_trains_is_what_this_run_has_published_whatever_is_the_default_by_then(kind: Any) -> None:
+    told = CODE if kind is promote_code else MODEL
+    tasks: dict[str, Any] = tasks_of(kind, [STAGING, PRODUCTION], **told)
+    train = tasks["staging.train" if kind is promote_code else "staging.model.train"]
+    left = {"g.staging.publish": {"deployments": {"training": "ridge-1"}}}
+    ti = SimpleNamespace(xcom_pull=lambda task_ids: left[task_ids])
+
+    assert Template(train.pipeline.deployment).render(ti=ti) == "ridge-1"
+    assert "g.staging.publish" in train.get_flat_relative_ids(upstream=True)

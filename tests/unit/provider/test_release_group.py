@@ -57,6 +57,10 @@ def test_without_qa_the_first_test_is_in_production_before_any_traffic() -> None
         ({"qa": Stage(endpoint="scoring")}, "qa and production are the same endpoint"),
         ({"profiling": PROFILING}, "profiling measures in qa, which is missing"),
         (
+            {"production": Stage(endpoint="scoring", compute="aks")},
+            "Azure copies no requests to a Kubernetes endpoint: give a policy without the step mirror:10",
+        ),
+        (
             {"profiling": PROFILING, "qa": Stage(endpoint="qa", instance_type="Standard_DS1_v2")},
             "they are Standard_DS1_v2 and those of the file",
         ),
@@ -78,3 +82,12 @@ def test_one_workspace_may_hold_both_stages_and_two_may_name_them_alike() -> Non
 
     assert getattr(dag.get_task("release.deploy_qa"), "conn_id", "") == "azureml_qa"
     assert getattr(dag.get_task("release.deploy"), "conn_id", "") == "azureml_default"
+
+
+def test_whoever_says_again_says_so_to_the_plan_and_to_the_rollout() -> None:
+    dag = made(again="{{ params.again }}")
+
+    assert [getattr(dag.get_task(f"release.{task}"), "again", None) for task in ("plan", "rollout.begin")] == [
+        "{{ params.again }}",
+        "{{ params.again }}",
+    ]

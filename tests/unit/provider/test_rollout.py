@@ -10,15 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from airflow_azureml.core.findings import Finding
-from airflow_azureml.core.rollout import HELD_S, Act, Deed, Look, LookAgain, Progress, decide
+from airflow_azureml.core.rollout import HELD_S, LOST_S, Act, Deed, Look, LookAgain, Progress, decide
 from airflow_azureml.core.rollout_limits import Figures
-from airflow_azureml.core.rollout_record import (
-    Phase,
-    Rollout,
-    Split,
-)
+from airflow_azureml.core.rollout_record import Phase, Rollout
+from airflow_azureml.core.rollout_steps import Split
 from airflow_azureml.errors import ProtocolError
-from tests.unit.provider.rolling import BAD, GOOD, NOW_S, POLICY, at, rollouts, seen, since, splits
+from tests.unit.provider.rolling import BAD, GOOD, NOW_S, POLICY, ago, at, rollouts, seen, since, splits
 
 
 def test_a_step_that_has_shown_all_it_had_to_is_followed_by_the_next() -> None:
@@ -30,22 +27,18 @@ def test_a_step_that_has_shown_all_it_had_to_is_followed_by_the_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("progress", "new"),
-    [
-        (since(400, looks=0), GOOD),
-        (since(100), GOOD),
-        (since(400), evolve(GOOD, requests=49)),
-        (Progress.new(NOW_S), GOOD),
-    ],
+    ("age_s", "new", "looks", "after_s"),
+    [(100, GOOD, 2, 20), (299, GOOD, 2, 1), (400, evolve(GOOD, requests=49), 2, 20), (400, GOOD, 10, 20)],
 )
-def test_a_step_lasts_until_it_has_its_looks_its_time_and_its_requests(progress: Progress, new: Figures) -> None:
-    rollout = at(1)
+def test_a_step_lasts_until_it_has_its_time_its_requests_and_its_looks(
+    age_s: float, new: Figures, looks: int, after_s: float
+) -> None:
+    rollout, policy = at(1, age_s=age_s), evolve(POLICY, looks=looks)
 
-    decision = decide(rollout, progress, seen(rollout, new=new), policy=POLICY, now=NOW_S)
+    decision = decide(rollout, since(age_s), seen(rollout, new=new), policy=policy, now=NOW_S)
 
     assert isinstance(decision, LookAgain)
-    assert decision.after_s == 60
-    assert decision.progress.looks == progress.looks + 1
+    assert decision.after_s == after_s
 
 
 @pytest.mark.parametrize("may_advance", [True, False])
@@ -53,21 +46,19 @@ def test_a_step_lasts_until_it_has_its_looks_its_time_and_its_requests(progress:
 def test_a_violation_gives_traffic_back_at_the_first_look_that_shows_it_held_or_not(
     held: str, *, may_advance: bool
 ) -> None:
-    rollout = at(1, held=held)
+    rollout = at(1, age_s=1, held=held)
 
-    decision = decide(
-        rollout, since(1, looks=0), seen(rollout, new=BAD), policy=POLICY, now=NOW_S, may_advance=may_advance
-    )
+    decision = decide(rollout, since(1), seen(rollout, new=BAD), policy=POLICY, now=NOW_S, may_advance=may_advance)
 
     assert isinstance(decision, Act)
     assert (decision.deed, decision.why) == (Deed.BACK, ("50 of 100 requests failed, and 1.00% may.",))
 
 
 def test_a_step_that_gets_no_requests_is_a_no_in_the_end() -> None:
-    rollout, quiet = at(1), Figures(requests=1)
+    quiet, early, late = Figures(requests=1), at(1, age_s=3600), at(1, age_s=6 * 3600)
 
-    waiting = decide(rollout, since(3600), seen(rollout, new=quiet), policy=POLICY, now=NOW_S)
-    over = decide(rollout, since(6 * 3600), seen(rollout, new=quiet), policy=POLICY, now=NOW_S)
+    waiting = decide(early, since(60), seen(early, new=quiet), policy=POLICY, now=NOW_S)
+    over = decide(late, since(60), seen(late, new=quiet), policy=POLICY, now=NOW_S)
 
     assert isinstance(waiting, LookAgain)
     assert isinstance(over, Act)
@@ -77,11 +68,11 @@ def test_a_step_that_gets_no_requests_is_a_no_in_the_end() -> None:
 
 def test_the_last_step_lasts_as_long_as_the_soak_and_is_compared_with_the_champion_of_the_step_before() -> None:
     slow = evolve(GOOD, p95_ms=50.0)
-    rollout = at(2, champion=GOOD)
+    early, rollout = at(2, champion=GOOD, age_s=3000), at(2, champion=GOOD, age_s=3600)
 
-    soaking = decide(rollout, since(3000), seen(rollout, champion=None), policy=POLICY, now=NOW_S)
-    over = decide(rollout, since(3600), seen(rollout, champion=None), policy=POLICY, now=NOW_S)
-    late = decide(rollout, since(3600), seen(rollout, champion=None, new=slow), policy=POLICY, now=NOW_S)
+    soaking = decide(early, since(60), seen(early, champion=None), policy=POLICY, now=NOW_S)
+    over = decide(rollout, since(60), seen(rollout, champion=None), policy=POLICY, now=NOW_S)
+    late = decide(rollout, since(60), seen(rollout, champion=None, new=slow), policy=POLICY, now=NOW_S)
 
     assert isinstance(soaking, LookAgain)
     assert isinstance(over, Act)
@@ -111,13 +102,62 @@ def test_a_deployment_or_an_endpoint_that_fails_in_the_middle_loses_its_traffic(
 def test_what_cannot_be_seen_is_waited_for_and_then_given_back(phase: Phase, deed: Deed) -> None:
     rollout, blind = at(2, phase=phase), Look(trouble="no answer")
 
-    soon = decide(rollout, since(1799), blind, policy=POLICY, now=NOW_S)
+    soon = decide(rollout, since(LOST_S - 1), blind, policy=POLICY, now=NOW_S)
     late = decide(rollout, since(1800), blind, policy=POLICY, now=NOW_S)
 
     assert isinstance(soon, LookAgain)
     assert isinstance(late, Act)
     assert late.deed is deed
     assert "no answer" in late.why[0]
+
+
+def test_since_when_nothing_can_be_seen_outlives_the_watcher_and_is_forgotten_when_something_can() -> None:
+    blind, fresh = Look(trouble="no answer"), Progress.new(NOW_S)
+    lost, long_lost = at(1, unseen=ago(1799)), at(1, unseen=ago(1800))
+
+    first = decide(at(1), since(LOST_S), blind, policy=POLICY, now=NOW_S)
+    later = decide(lost, fresh, blind, policy=POLICY, now=NOW_S)
+    over = decide(long_lost, fresh, blind, policy=POLICY, now=NOW_S)
+    again = decide(at(1, age_s=60, unseen=ago(1800)), fresh, seen(lost), policy=POLICY, now=NOW_S)
+
+    assert isinstance(first, Act)
+    assert first.deed is Deed.LOST
+    assert isinstance(later, LookAgain)
+    assert isinstance(over, Act)
+    assert (over.deed, over.why) == (
+        Deed.BACK,
+        ("The endpoint could not be seen for 1800 s; the last answer: no answer",),
+    )
+    assert isinstance(again, Act)
+    assert again.deed is Deed.FOUND
+
+
+def test_a_step_that_comes_into_force_is_written_down_before_anything_is_judged_by_it() -> None:
+    rollout = at(1, age_s=None)
+
+    decision = decide(rollout, since(60), seen(rollout, new=BAD), policy=POLICY, now=NOW_S)
+
+    assert isinstance(decision, Act)
+    assert decision.deed is Deed.IN_FORCE
+
+
+def test_a_watcher_that_takes_over_gives_back_nothing_for_what_the_one_before_may_have_seen() -> None:
+    long_ago, just_now = (since(4 * 3600).taken_up(NOW_S, handed_on_at=NOW_S - each) for each in (4 * 3600, 30))
+    blind = Look(trouble="no answer")
+    astray = seen(at(1), split=Split(traffic={"old": 100}))
+
+    unseen = decide(at(1, age_s=4 * 3600), long_ago, blind, policy=POLICY, now=NOW_S)
+    known = decide(at(1, age_s=4 * 3600), just_now, blind, policy=POLICY, now=NOW_S)
+    moved = decide(at(1, age_s=4 * 3600), long_ago, astray, policy=POLICY, now=NOW_S)
+    never = decide(at(1, age_s=None), long_ago, astray, policy=POLICY, now=NOW_S)
+
+    assert isinstance(unseen, LookAgain)
+    assert isinstance(known, Act)
+    assert known.deed is Deed.BACK, "the worker that has just handed it on knows better"
+    assert isinstance(moved, Act)
+    assert moved.deed is Deed.SET
+    assert isinstance(never, Act)
+    assert never.deed is Deed.BACK, "Azure has not done in four hours what it was told"
 
 
 def test_a_change_that_azure_is_at_is_waited_for() -> None:
@@ -127,7 +167,7 @@ def test_a_change_that_azure_is_at_is_waited_for() -> None:
 
 
 def test_a_change_that_azure_does_not_make_is_a_no() -> None:
-    rollout = at(1)
+    rollout = at(1, age_s=None)
     stuck = seen(rollout, split=Split(traffic={"old": 100}))
 
     first = decide(rollout, Progress.new(NOW_S), stuck, policy=POLICY, now=NOW_S + 60)
@@ -164,7 +204,8 @@ def test_a_rollout_that_is_held_takes_no_step_and_asks_now_and_then_whether_it_s
 
     soon = decide(rollout, evolve(since(400), began_at=NOW_S - 1), seen(rollout), policy=POLICY, now=NOW_S)
     later = decide(rollout, evolve(since(400), began_at=NOW_S - HELD_S), seen(rollout), policy=POLICY, now=NOW_S)
-    watched = decide(at(1), since(10**6), seen(at(1)), policy=POLICY, now=NOW_S, may_advance=False)
+    old = at(1, age_s=10**6)
+    watched = decide(old, since(60), seen(old), policy=POLICY, now=NOW_S, may_advance=False)
 
     assert isinstance(soon, LookAgain)
     assert isinstance(later, Act)

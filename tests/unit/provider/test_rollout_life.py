@@ -5,13 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from airflow_azureml.core.rollout_record import Phase, Split
-from airflow_azureml.errors import ConfigError, RefusedError, RollbackFailedError, RolloutBusyError
-from tests.unit.provider.rollout_world import ENDPOINT, Task, World, finish
+from airflow_azureml.core.rollout_record import Phase
+from airflow_azureml.core.rollout_steps import Split
+from airflow_azureml.errors import (
+    ConfigError,
+    RefusedError,
+    RollbackFailedError,
+    RolloutBusyError,
+)
+from tests.unit.provider.rollout_world import ENDPOINT, Task, World, begun, finish
 
 
 class Rolling(RuleBasedStateMachine):
@@ -137,13 +143,6 @@ TestRolling = Rolling.TestCase
 TestRolling.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
 
 
-def begun(world: World, name: str = "new") -> str:
-    world.azure.deployments[name] = "Succeeded"
-    world.lives.add("d/r/g")
-    finish(world, world.begin("d/r/g", name))
-    return "d/r/g"
-
-
 def test_a_good_deployment_gets_its_traffic_step_by_step_and_replaces_the_old_one() -> None:
     world = World()
 
@@ -226,6 +225,25 @@ def test_two_rollouts_of_one_endpoint_never_run_at_once() -> None:
 
     with pytest.raises(RolloutBusyError, match="new is being rolled out on endpoint shop by d/r/g"):
         finish(world, world.begin("d/other/g", "other"))
+
+
+@given(st.lists(st.integers(0, 1), min_size=1, max_size=60))
+def test_of_two_runs_that_begin_at_once_exactly_one_goes_on(turns: list[int]) -> None:
+    world = World(lives={"d/0/g", "d/1/g"})
+    world.azure.deployments |= {"new-0": "Succeeded", "new-1": "Succeeded"}
+    tasks = [Task(world.begin(f"d/{run}/g", f"new-{run}")) for run in (0, 1)]
+
+    for turn in turns:
+        tasks[turn].go()
+    for task in tasks:
+        task.go(1000)
+
+    (loser,) = [number for number, task in enumerate(tasks) if task.error is not None]
+    assert isinstance(tasks[loser].error, RolloutBusyError)
+    assert f"by d/{1 - loser}/g" in str(tasks[loser].error)
+    assert (world.written.owner, world.written.deployment) == (f"d/{1 - loser}/g", f"new-{1 - loser}")
+    assert finish(world, world.roll(world.written.owner)).phase is Phase.RELEASED
+    assert all(split.total == 100 for split in world.azure.seen)
 
 
 def test_a_rollout_whose_run_has_died_is_ended_by_the_next() -> None:

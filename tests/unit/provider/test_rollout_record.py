@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,21 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_azureml.core.documents import check_ids
+from airflow_azureml.core.rolled_back import MOST_REMEMBERED, RolledBack, is_again
 from airflow_azureml.core.rollout import Limits, Policy
 from airflow_azureml.core.rollout_record import (
     FOREIGN_LEASE,
     LATE,
     Phase,
     Rollout,
-    Split,
     Standing,
-    Step,
     document_of,
-    parse_steps,
-    steps_before,
 )
+from airflow_azureml.core.rollout_steps import Split, Step, parse_steps, steps_before
 from airflow_azureml.errors import ConfigError, ProtocolError
-from tests.unit.provider.rolling import NOW, POLICY, at, rollouts, splits
+from tests.unit.provider.rolling import NOW, POLICY, at, refusals, rollouts, splits
 
 
 @given(rollouts())
@@ -153,3 +152,58 @@ def test_what_a_late_task_of_the_last_rollout_may_set_is_remembered_for_ten_minu
     assert Split(traffic={"old": 90, "new": 10}) in soon.path
     assert Split(traffic={"new": 100}) not in soon.path
     assert Split(traffic={"old": 90, "new": 10}) not in later.path
+
+
+def test_a_step_is_in_force_since_the_first_time_that_this_was_written() -> None:
+    first = at(1, age_s=None).in_force(now=NOW)
+    again = first.in_force(now=NOW + timedelta(minutes=9))
+
+    assert first.since_s == again.since_s == NOW.timestamp()
+    assert first.advanced(None, now=NOW).since_s is None
+
+
+def test_what_is_written_without_the_newer_members_is_read() -> None:
+    raw = json.loads(at(1).to_text())
+    for name in ("since", "unseen", "model", "rolled_back"):
+        del raw[name]
+
+    assert Rollout.from_text(json.dumps(raw)) == evolve(at(1), since="")
+
+
+@given(st.lists(refusals(), max_size=5), st.sampled_from(["", "/m/1", "/m/2"]))
+def test_what_was_rolled_back_is_remembered_once_and_until_it_is_rolled_out_again(
+    known: list[RolledBack], model: str
+) -> None:
+    others = tuple(each for each in known if not each.is_of("new", model))
+    told: dict[str, Any] = {"owner": "d/2/g", "instance": "a", "now": NOW, "model": model}
+    begun = evolve(Rollout(endpoint="shop"), rolled_back=tuple(known)).begun("new", Split(), POLICY.steps, **told)
+    back = begun.given_back("Too slow.", now=NOW, is_verdict=True)
+    twice = evolve(back, phase=Phase.ROLLING).given_back("Too slow.", now=NOW, is_verdict=True)
+
+    assert begun.rolled_back_before("new", model) is None
+    assert back.rolled_back == twice.rolled_back
+    assert back.rolled_back[:-1] == others
+    assert (back.rolled_back[-1].deployment, back.rolled_back[-1].why) == ("new", "Too slow.")
+    assert begun.given_back("The run is over.", now=NOW, is_verdict=False).rolled_back == others
+
+
+def test_only_the_latest_that_were_rolled_back_are_remembered() -> None:
+    rollout = Rollout(endpoint="shop")
+    for number in range(MOST_REMEMBERED + 3):
+        told: dict[str, Any] = {"owner": "d/2/g", "instance": "a", "now": NOW}
+        rollout = rollout.begun(f"new-{number}", Split(), POLICY.steps, **told)
+        rollout = rollout.given_back("Too slow.", now=NOW, is_verdict=True).moved(Phase.REVERTED, now=NOW)
+
+    assert len(rollout.rolled_back) == MOST_REMEMBERED
+    assert rollout.rolled_back_before("new-2", "") is None
+    assert rollout.rolled_back_before("new-3", "") is not None
+
+
+def test_again_is_read_as_a_template_writes_it() -> None:
+    assert [is_again(each) for each in (True, "True", " yes ")] == [True] * 3
+    assert [is_again(each) for each in (False, "False", "None", "")] == [False] * 4
+
+
+def test_what_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(ConfigError, match="again is 'perhaps'"):
+        is_again("perhaps")

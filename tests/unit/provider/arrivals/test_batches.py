@@ -142,9 +142,19 @@ def test_what_fills_a_batch_by_number_or_by_size_and_what_comes_again_lingers_no
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"blobs": 0}, {"blobs": 1001}, {"size_bytes": 0}, {"linger": timedelta(-1)}, {"batches": MOST_BATCHES + 1}],
+    [
+        {"blobs": 0},
+        {"blobs": 1001},
+        {"size_bytes": 0},
+        {"linger": timedelta(-1)},
+        {"batches": MOST_BATCHES + 1},
+        {"blobs": "5"},
+        {"size_bytes": 1e9},
+        {"linger": 300},
+        {"batches": True},
+    ],
 )
-def test_a_batching_that_makes_no_sense_is_told_of(wrong: dict[str, int]) -> None:
+def test_a_batching_that_makes_no_sense_is_told_of(wrong: dict[str, object]) -> None:
     (fault,) = Batching(**wrong).faults()  # type: ignore[arg-type]  # on purpose
 
     assert fault.startswith(next(iter(wrong)))
@@ -238,11 +248,29 @@ def test_a_window_without_bounds_is_open_and_one_may_begin_earlier_for_what_came
 
 
 @pytest.mark.parametrize(
-    ("since", "until"), [("soon", ""), ("", "+1h"), ("2026-01-31", "+1w"), ("2026-01-31", "2026-01-30"), ("", "+xh")]
+    ("since", "until"),
+    [
+        ("soon", ""),
+        ("", "+1h"),
+        ("None", "+1h"),
+        ("2026-01-31", "+1w"),
+        ("2026-01-31", "2026-01-30"),
+        ("", "+xh"),
+        ("9999-12-31", "+2d"),
+        ("2026-01-31", "+99999999999d"),
+        ("0001-01-01T00:00+02:00", ""),
+    ],
 )
 def test_what_is_no_window_is_refused(since: str, until: str) -> None:
     with pytest.raises(ConfigError):
         Window.parse(since, until)
+
+
+def test_a_window_never_begins_later_for_what_came_late_nor_before_there_was_time() -> None:
+    with pytest.raises(ConfigError, match="late is -1 day"):
+        Window.parse("2026-01-31", "+1d", late=timedelta(-1))
+    with pytest.raises(ConfigError, match="beyond the years 1 to 9999"):
+        Window.parse("0001-01-01", "+1d", late=timedelta(1))
 
 
 paths = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
@@ -299,11 +327,37 @@ def test_who_publishes_what_the_ledger_already_knows_writes_the_same_marker() ->
 
 
 @pytest.mark.parametrize(
-    "content", [b"babble", b"[]", b"{}", b'{"files": [1]}', b'{"files": [{"scored": 1}]}', b'{"files": 7}', b"\xff"]
+    "content",
+    [
+        *(b"babble", b"[]", b"{}", b'{"files": [1]}', b'{"files": [{"scored": 1}]}', b'{"files": 7}', b"\xff"),
+        b"[" * 100_000,
+        b'{"files": [{"file": "a", "scored": Infinity}]}',
+        b'{"files": [{"file": "a", "scored": -1}]}',
+        b'{"files": [{"file": "a", "rejected": 1e300}]}',
+    ],
 )
 def test_a_report_that_is_none_is_an_error_and_never_an_empty_one(content: bytes) -> None:
     with pytest.raises(ProtocolError, match=r"report\.json"):
         BatchReport.parse(content)
+
+
+def test_whatever_a_pipeline_tells_of_a_file_can_be_written_into_marker_and_ledger() -> None:
+    one = arrival("a")
+    content = json.dumps({"files": [{"file": file_name(one), "fault": "\ud800\x00\x1b"}]}).encode()
+    made = Publication.of("b", job="j", output="o/", arrivals=[one], rejected={}, report=BatchReport.parse(content))
+
+    assert json.loads(made.marker().encode())["rejected"][0]["reason"] == "?\x00\x1b"
+
+
+@pytest.mark.parametrize("fault", ["deleted columns", "superseded", "deleted" + "!" * 2000])
+def test_no_word_of_a_pipeline_makes_a_rejected_blob_one_that_is_gone(fault: str) -> None:
+    one = arrival("a")
+    report = BatchReport({file_name(one): FileReport(fault=fault)})
+    made = Publication.of("b", job="j", output="o/", arrivals=[one], rejected={}, report=report)
+    again = Publication.of("b", job="j", output="o/", arrivals=[one], rejected=made.reasons, report=report)
+
+    assert (made.counts["rejected_blobs"], made.counts["gone_blobs"]) == (1, 0)
+    assert again.marker() == made.marker()
 
 
 def test_a_pipeline_without_a_report_has_scored_what_it_was_given() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from azure.storage.queue import QueueClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_azureml.client.dead_letters import DeadLetters
+from airflow_azureml.client.dead_letters import DeadLetters, Sorting
 from airflow_azureml.core.dead_letters import POISON, DeadLetter
-from airflow_azureml.errors import RefusedError
+from airflow_azureml.errors import ConfigError, RefusedError
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
 from tests.unit.provider.arrivals.local import SETTINGS
 
@@ -92,8 +93,80 @@ async def test_what_is_dropped_is_gone(queues: Queues) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_queue_that_never_refused_anything_is_told_of(azurite: Azurite) -> None:
-    queues = Queues(azurite)
+async def test_a_queue_that_never_refused_anything_has_no_dead_letters_and_one_that_is_none_is_told_of(
+    azurite: Azurite,
+) -> None:
+    letters = Queues(azurite).letters
+    found, taken = await letters.look(), await letters.settle(lambda _: True, replay=True)
 
-    with pytest.raises(RefusedError, match=r"Count the messages of queue .*-poison: 404 QueueNotFound"):
-        await queues.letters.look()
+    assert (found.count, found.first, taken) == (0, (), [])
+    with pytest.raises(RefusedError, match=r"Count the messages of queue never-was: 404 QueueNotFound"):
+        await DeadLetters(settings=SETTINGS, queue_url=f"{azurite.queue_url}/{ACCOUNT}/never-was").look()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://acme.blob.core.windows.net/q", "names the blob service"),
+        ("https://acme.queue.core.windows.net/arrivals?sv=1&sig=SECRET", "must carry no user, no query"),
+        ("https://acme.queue.core.windows.net/arrivals-poison", "is the queue of the refused; name the one"),
+        ("arrivals", "is no address of Azure Storage"),
+    ],
+)
+async def test_nothing_is_sent_to_an_address_that_is_no_queues(url: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as raised:
+        await DeadLetters(settings=SETTINGS, queue_url=url).look()
+
+    assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.anyio
+async def test_a_message_without_its_envelope_is_named_by_its_queue_and_settled_alone(queues: Queues) -> None:
+    queues.aside.send_message("too large for its reason")
+    queues.aside.send_message("and another")
+    (one, other) = (await queues.letters.look()).first
+
+    taken = await queues.letters.settle(lambda letter: letter.message_id == one.message_id, replay=False)
+
+    assert [letter.content for letter in taken] == ["too large for its reason"]
+    assert (await queues.letters.look()).first == (other,)
+
+
+@pytest.mark.anyio
+async def test_what_is_broken_off_holds_no_message_back(queues: Queues) -> None:
+    queues.refuse("one", "two", "three")
+
+    def choose(letter: DeadLetter) -> bool:
+        if letter.message_id == "two":
+            raise RefusedError("Decide", status=403)
+        return True
+
+    with pytest.raises(RefusedError):
+        await queues.letters.settle(choose, replay=True)
+
+    assert queues.texts() == ["text of one"]
+    assert [letter.message_id for letter in (await queues.letters.look()).first] == ["two", "three"]
+
+
+@pytest.mark.anyio
+async def test_a_message_that_could_not_be_put_back_is_not_removed() -> None:
+    pages, done = [["one", "two"]], []
+
+    async def take() -> list[str]:
+        return pages.pop()
+
+    async def replay(content: str) -> None:
+        if content == "two":
+            raise RefusedError("Send", status=403)
+
+    async def note(verb: str, message: str) -> None:
+        done.append((verb, message))
+
+    sorting = Sorting[str](
+        receive=take, letter=DeadLetter.of_text, remove=partial(note, "removed"), leave=partial(note, "left")
+    )
+    with pytest.raises(RefusedError):
+        await sorting.run(lambda _: True, count=2, replay=replay)
+
+    assert done == [("removed", "one"), ("left", "two")]

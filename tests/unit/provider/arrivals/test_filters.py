@@ -176,6 +176,26 @@ def test_a_glob_of_plain_text_takes_that_path_and_a_longer_one_only_below_it(pat
     assert wanted.reason_to_skip(attrs.evolve(ARRIVAL, path=f"{plain}x")) != ""
 
 
+@pytest.mark.parametrize(
+    ("glob", "path", "passes"),
+    [
+        ("*.csv", "in\n1/a.csv", True),
+        ("*.csv", "in/a\n1.csv", True),
+        ("*.csv", "in/a.csv\n", False),
+        ("**/2026/?.csv", "a\nb/2026/\n.csv", True),
+        ("/in/*.csv", "in/a.csv", True),
+        ("/in/*.csv", "/in/a.csv", False),
+        ("in/*.csv", "//in/a.csv", False),
+    ],
+)
+def test_a_glob_reads_a_name_as_it_is_with_line_ends_and_with_a_slash_at_its_beginning(
+    glob: str, path: str, *, passes: bool
+) -> None:
+    named = attrs.evolve(ARRIVAL, path=path)
+
+    assert (ArrivalFilter(container="incoming", glob=glob).reason_to_skip(named) == "") is passes
+
+
 @given(paths, st.integers(0, 20), st.sampled_from(["text/csv", "", "application/json"]))
 def test_one_more_part_never_lets_another_arrival_in(path: str, size_bytes: int, content_type: str) -> None:
     arrival = attrs.evolve(ARRIVAL, path=path, size_bytes=size_bytes, content_type=content_type)
@@ -225,7 +245,12 @@ def test_what_is_written_makes_the_same_filter_again(glob: str) -> None:
         ({"metadata": {"a": "b "}}, "metadata a cannot be 'b ' (printable ASCII, no space at either end)"),
         ({"metadata": {"a": "1", "A": "2"}}, "metadata a is given more than once"),
         ({"metadata": {"a": 1}}, "metadata has ('a', 1), which is no name with a value of text"),
-        ({"metadata": "kind=raw"}, "metadata has ('=',), which is no name with a value of text"),
+        ({"metadata": "kind=raw"}, "metadata has ('kind=raw',), which is no name with a value of text"),
+        ({"metadata": 5}, "metadata has (5,), which is no name with a value of text"),
+        ({"content_types": None}, "content type None is none (for example text/csv or text/*)"),
+        ({"suffix": (".csv", ".tsv")}, "suffix is ('.csv', '.tsv'), not a text"),
+        ({"prefix": "\ud800"}, "prefix is '\\ud800', not a text"),
+        ({"container": None}, "container is None, not a text"),
         (
             {"tags": {"ä": "b"}},
             (

@@ -140,6 +140,8 @@ def test_nothing_young_is_folded_away(run: Run) -> None:
     assert "0 blob versions and 0 batches were folded away" in run("compact")
     with pytest.raises(SystemExit, match="--older-than-days must be 1 or more"):
         run("compact", "--older-than-days", "0")
+    with pytest.raises(SystemExit, match="--older-than-days must be 36500 at most"):
+        run("compact", "--older-than-days", "99999999999")
 
 
 def test_what_is_wrong_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +152,9 @@ def test_what_is_wrong_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch
         (["--ledger", "odd"], "Connection 'odd' is of type 'mysql'; a ledger is kept in a database of type postgres"),
         (["--name", "../x"], r"'\.\./x' is no ledger's name"),
         (["--at-most", "0"], "--at-most must be 1 or more"),
+        (["--ledger", "https://acme.queue.core.windows.net"], "--ledger 'https://acme.queue.core.windows.net' is none"),
+        (["--ledger", "https://acme.blob.core.windows.net/a/b"], "--ledger 'https://.*/a/b' is none"),
+        (["--ledger", "https://acme.blob.core.windows.net/x?sig=s3cr3t"], "The storage URL of host acme.blob"),
     ):
         with pytest.raises(SystemExit, match=f"^airflow azureml ledger show: {message}") as raised:
             run("show", *words)

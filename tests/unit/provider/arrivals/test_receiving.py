@@ -172,7 +172,13 @@ async def test_an_event_of_elsewhere_is_told_to_nobody_and_put_aside(
         ("AccountKey = SECRET", "AccountKey = ***"),
         ("c2lnPVNFQ1JFVCZ4PTE=", "sig=***&x=1"),
         ("https://me:SECRET@host/x", "https://me:***@host/x"),
+        ("u%3Fsig%3DSECRET", "u%3Fsig%3D***"),
+        ("u%253Fsv%253D1%2526sig%253DSECRET", "u%253Fsv%253D1%2526sig%253D***"),
+        ("x\\u003fsig=SECRET", "x\\u003fsig=***"),
+        ('{"accountKey": "SECRET"}', '{"accountKey": "***"}'),
+        ('{"in": "{\\"sig\\":\\"SECRET\\"}"}', '{"in": "{\\"sig\\":\\"***\\"}"}'),
         ("design=fine, me@host", "design=fine, me@host"),
+        ('{"design": "fine"}', '{"design": "fine"}'),
     ],
 )
 def test_signatures_and_keys_are_left_out_also_of_base64(text: str, cleared: str) -> None:

@@ -195,7 +195,7 @@ def test_assets_do_not_share_a_scan() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"account_url": ""}, "queue_url: '' is no address of Azure Storage"),
+        ({"account_url": ""}, "queue_url and account_url are empty; give one of them, or both"),
         ({"account_url": "", "queue_url": "https://acme.queue.core.windows.net/q"}, "scan needs an account_url"),
         ({"account_url": "https://acme.queue.core.windows.net"}, "must be the account's alone"),
         ({"account_url": f"{ACCOUNT_URL}/incoming"}, "must be the account's alone"),
@@ -206,6 +206,11 @@ def test_assets_do_not_share_a_scan() -> None:
         ({"scan": Scanning(overlap=timedelta(seconds=29))}, "overlap must be 30 s or longer"),
         ({"scan": Scanning(newer_than=NOON.replace(tzinfo=None))}, "newer_than has no time zone"),
         ({"scan": Scanning(layout=dates("x/%Y/")), "prefix": "in/"}, "no path begins with"),
+        ({"scan": timedelta(minutes=1)}, "scan is datetime.timedelta.*, not a Scanning"),
+        ({"scan": Scanning(every=60)}, "every is 60, not a timedelta"),  # type: ignore[arg-type]  # on purpose, as below
+        ({"scan": Scanning(reconcile_every=1)}, "reconcile_every is 1, not a timedelta"),  # type: ignore[arg-type]
+        ({"scan": Scanning(newer_than="2026-01-01")}, "newer_than is '2026-01-01', not a datetime"),  # type: ignore[arg-type]
+        ({"scan": Scanning(layout="dates")}, "layout is 'dates', and none of"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_argument_is_an_error_when_the_dag_is_parsed(wrong: dict[str, Any], said: str) -> None:

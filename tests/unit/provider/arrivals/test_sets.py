@@ -234,6 +234,8 @@ def test_a_manifest_is_a_list_of_names_or_of_objects_with_a_name() -> None:
         ([{"name": "a", "size": True}], "entry 0: the size True is no number of bytes"),
         ([{"name": "a", "eTag": 1}], "entry 0: the eTag 1 is no text"),
         ([{"name": "a", "md5": "abc"}], "entry 0: the md5 'abc' is none in base64"),
+        (["\ud800.csv"], r"entry 0: '\ud800.csv' is no name in the set's folder"),
+        ([{"name": "a", "eTag": "\ud800"}], r"entry 0: the eTag '\ud800' is no text"),
         (["a", {"name": "a"}], "a name is there more than once"),
         (
             [1, 2, 3, 4],
@@ -279,6 +281,12 @@ def test_whatever_a_manifest_holds_it_is_read_or_refused_and_never_anything_else
         (Sets(count=-1), "the count of a set is negative"),
         (Sets(quiet_for=timedelta(-1)), "the quiet time of a set is negative"),
         (Sets(count=1, depth=-1), "the depth of a set is -1, not a number of folders"),
+        (Sets(marker=".."), "the marker of a set is a name in its folder, without a slash"),
+        (Sets(count="24"), "sets: count is '24', not a number"),  # type: ignore[arg-type]  # on purpose, as below
+        (Sets(count=True), "sets: count is True, not a number"),
+        (Sets(count=1, depth=1.5), "sets: depth is 1.5, not a number"),  # type: ignore[arg-type]
+        (Sets(quiet_for=300), "sets: quiet_for is 300, not a timedelta"),  # type: ignore[arg-type]
+        (Sets(marker=None, count=1), "sets: marker is None, not a text"),  # type: ignore[arg-type]
     ],
 )
 def test_a_rule_that_is_wrong_says_so(rule: Sets, fault: str) -> None:

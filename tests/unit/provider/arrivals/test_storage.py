@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from airflow_azureml.client.listings import Lister
+from airflow_azureml.client.looks import Looker
 from airflow_azureml.client.storage import StorageQueue, look_at_blob
 from airflow_azureml.errors import ConfigError, RefusedError, UnavailableError
 from demo.azure import ACCOUNT, ACCOUNT_KEY, Azurite
@@ -97,3 +101,57 @@ async def test_a_missing_queue_is_refused_with_its_code_and_the_services_request
 def test_a_queue_of_the_cloud_needs_a_credential() -> None:
     with pytest.raises(ConfigError, match="needs a credential"):
         StorageQueue("https://acme.queue.core.windows.net/arrivals", None)
+
+
+FORBIDDEN = (
+    b'<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthorizationPermissionMismatch</Code>'
+    b"<Message>This request is not authorized to perform this operation using this permission.</Message></Error>"
+)
+
+
+async def _receive(base: str) -> object:
+    async with StorageQueue(f"{base}/arrivals", None) as queue:
+        return await queue.receive(visibility_s=30)
+
+
+async def _list(base: str, *include: str) -> object:
+    async with Lister(SETTINGS, f"{base}/incoming") as lister:
+        return await anext(lister.pages(include=include))
+
+
+async def _look(base: str, *, tags: bool) -> object:
+    async with Looker(SETTINGS, f"{base}/incoming") as looker:
+        return await looker.look("a.csv", tags=tags)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ask", "role"),
+    [
+        (_receive, "Storage Queue Data Contributor"),
+        (lambda base: _list(base, "metadata"), "Storage Blob Data Reader"),
+        (lambda base: _list(base, "tags"), "Storage Blob Data Owner"),
+        (lambda base: _look(base, tags=False), "Storage Blob Data Reader"),
+        (lambda base: _look(base, tags=True), "Storage Blob Data Owner"),
+    ],
+    ids=["queue", "list", "list with tags", "look", "look for tags"],
+)
+async def test_an_identity_that_may_not_is_told_which_role_it_needs(
+    ask: Callable[[str], Awaitable[object]], role: str
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        body = b"" if asked.startswith(b"HEAD") else FORBIDDEN
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nx-ms-error-code: AuthorizationPermissionMismatch\r\n")
+        writer.write(b"x-ms-request-id: r-1\r\nContent-Type: application/xml\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(RefusedError, match="403 AuthorizationPermissionMismatch") as refused:
+            await ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{ACCOUNT}")
+
+    assert f"needs the role {role}, and" in str(refused.value)
+    assert refused.value.request_id == "r-1"

@@ -96,6 +96,9 @@ def test_assets_of_one_queue_and_connection_share_a_reader_and_others_do_not() -
         ({"min_size_bytes": -1}, "min_size_bytes is -1"),
         ({"account": "Acme"}, "'Acme' is no storage account's name"),
         ({"conn_id": ""}, "conn_id is empty"),
+        ({"conn_id": None}, "conn_id is None, not a text"),
+        ({"queue_url": None}, "queue_url is None, not a text"),
+        ({"suffix": [".csv", ".tsv"]}, r"suffix is \['.csv', '.tsv'\], not a text"),
     ],
 )
 def test_a_wrong_argument_is_an_error_when_the_dag_is_parsed(wrong: dict[str, Any], said: str) -> None:
