@@ -16,10 +16,12 @@ MODEL = "numbers"
 ENDPOINT = "numbers"
 #: What is killed: a kind of process, and its parts by name.
 KINDS: Mapping[str, tuple[str, ...]] = {"worker": ("worker",), "triggerer": ("triggerer", "triggerer-2")}
-#: How often each kind is. A step lasts whole minutes of its triggerer's life, so that one must come through at times.
-KILLS: Mapping[str, int] = {"worker": 20, "triggerer": 10}
-#: Seconds in which all kills fall; promotions go on until they have.
-SPAN_S = 900.0
+#: How often each kind is.
+KILLS: Mapping[str, int] = {"worker": 15, "triggerer": 15}
+#: Seconds in which all kills fall; one of a task that runs waits until there is one. Promotions go on until all have.
+SPAN_S = 270.0
+#: How many models are promoted, if there is time for them: a sound one and a slow one, whichever is the first.
+LEAST_ROUNDS = 2
 #: Requests a second, all the while.
 RATE_PER_S = 100.0
 #: How many of the later models are sound.
@@ -74,9 +76,9 @@ def draw(seed: int, *, kills: Mapping[str, int] = KILLS, span_s: float = SPAN_S,
         rounds: How many models there are.
     """
     source = random.Random(seed)  # noqa: S311  # no secret: it must be the same again
-    # One of the first three is bad, and so each run has both kinds.
-    bad = source.randrange(1, 3)
-    sound = [number != bad and (number < bad or source.random() < SOUND_SHARE) for number in range(rounds)]
+    # One of the first two is sound and the other is not, whichever is the first.
+    begun = source.random() < SOUND_SHARE
+    sound = [begun, not begun, *(source.random() < SOUND_SHARE for _ in range(rounds - LEAST_ROUNDS))]
     return Plan(
         rounds=[_round(source, number, is_sound=is_sound) for number, is_sound in enumerate(sound)],
         kills=sorted(
