@@ -236,18 +236,20 @@ async def _serve(settings: Settings, ready: Ready | None) -> None:
         if not stop.is_set():
             await publisher.create_queues()
         may = partial(rights.may_use, store) if control else None
-        blob = BlobProxy(settings.azurite_blob, publisher, settings, may=may)
-        queue = BlobProxy(settings.azurite_queue, None, settings)
-        for proxy, bound, plane in ((blob, sockets.blob, Plane.BLOB), (queue, sockets.queue, Plane.QUEUE)):
-            stack.push_async_callback(proxy.close)
-            guarded = guard_storage(proxy, control, connections=connections, plane=plane)
+        storage = {
+            Plane.BLOB: BlobProxy(settings.azurite_blob, publisher, settings, may=may),
+            Plane.QUEUE: BlobProxy(settings.azurite_queue, None, settings),
+        }
+        for plane, bound in ((Plane.BLOB, sockets.blob), (Plane.QUEUE, sockets.queue)):
+            stack.push_async_callback(storage[plane].close)
+            guarded = guard_storage(storage[plane], control, connections=connections, plane=plane)
             await stack.enter_async_context(_serving(guarded, bound, connections))
         told = MLEvents(store, settings.ml_event_queues, publisher.tell)
         told.start()
         stack.push_async_callback(told.close)
         services = await _services(store, control, stack, settings=settings, addresses=addresses, record=record)
         online = _online(services, stack)
-        http, tls = _control_plane(services, online, {Plane.BLOB: blob, Plane.QUEUE: queue}, hosts, connections)
+        http, tls = _control_plane(services, online, storage, hosts=hosts, connections=connections)
         await stack.enter_async_context(_serving(http, sockets.http, connections))
         await stack.enter_async_context(_serving(tls, sockets.tls, connections, files=files))
         await _proxy(sockets, hosts, stack)
@@ -276,10 +278,11 @@ def _online(services: Services, stack: contextlib.AsyncExitStack) -> OnlineFront
     return front
 
 
-def _control_plane(  # each is another destination
+def _control_plane(
     services: Services,
     online: OnlineFront | None,
     storage: Mapping[Plane, ASGIApp],
+    *,
     hosts: Hosts,
     connections: Connections,
 ) -> tuple[ASGIApp, ASGIApp]:

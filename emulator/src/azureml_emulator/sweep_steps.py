@@ -52,17 +52,11 @@ def as_component(trial: Mapping[str, Any], node: Mapping[str, Any], *, whose: st
     sampling = node.get("sampling_algorithm") or "random"
     given = sampling if isinstance(sampling, Mapping) else {"type": sampling}
     algorithm = {"samplingAlgorithmType": _ALGORITHMS.get(str(given.get("type")).lower(), given.get("type"))}
-    limits = node.get("limits") or {}
     spec = {
         "searchSpace": searched,
         "samplingAlgorithm": {**algorithm, **({"seed": given["seed"]} if given.get("seed") is not None else {})},
         "objective": {"goal": objective.get("goal"), "primaryMetric": objective.get("primary_metric")},
-        "limits": {
-            "maxTotalTrials": limits.get("max_total_trials"),
-            "maxConcurrentTrials": limits.get("max_concurrent_trials"),
-            "timeout": _duration(limits.get("timeout")),
-            "trialTimeout": _duration(limits.get("trial_timeout")),
-        },
+        "limits": _limits(node.get("limits") or {}),
         "earlyTermination": node.get("early_termination"),
         "trial": {
             "command": _of_space(str(trial.get("command") or ""), searched),
@@ -73,6 +67,15 @@ def as_component(trial: Mapping[str, Any], node: Mapping[str, Any], *, whose: st
         },
     }
     return {"name": trial.get("name"), "type": SWEEP, "inputs": declared, "outputs": trial.get("outputs"), SWEEP: spec}
+
+
+def _limits(said: Mapping[str, Any]) -> Json:
+    return {
+        "maxTotalTrials": said.get("max_total_trials"),
+        "maxConcurrentTrials": said.get("max_concurrent_trials"),
+        "timeout": _duration(said.get("timeout")),
+        "trialTimeout": _duration(said.get("trial_timeout")),
+    }
 
 
 def _distribution(name: str, said: Any, *, whose: str) -> list[Any]:

@@ -3,8 +3,9 @@
 import logging
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -21,10 +22,13 @@ from airflow_azureml.triggers.receiving import Pace, QueueProducer
 from airflow_azureml.triggers.service_bus import BusSource
 from airflow_azureml.triggers.sources import Page, Source
 from airflow_azureml.triggers.storage_queue import StorageSource
+from airflow_azureml.wire import events
 
 __all__ = ["EVENT_SIZE", "BlobArrivalTrigger", "QueueTrigger", "source_of"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Most arrivals in one asset event; a queue message may tell of several.
 EVENT_SIZE = 256
@@ -69,6 +73,29 @@ class QueueTrigger(DeclaredTrigger, BaseEventTrigger):
     def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Pick this asset's part of each page."""
 
+    def picked(self, page: Page, pick: Callable[[events.Message], Sequence[T]]) -> Iterator[T]:
+        """Pick from each message of a page; a message on which that fails is put aside, with the reason.
+
+        Airflow 3.3 takes a page for done whose subscriber died of it: its messages would be deleted, and lost.
+
+        Args:
+            page: The page.
+            pick: Picks from what a message tells.
+
+        Returns:
+            What was picked.
+        """
+        for ident, told in page.told.items():
+            try:
+                found = pick(told)
+            except Exception as error:
+                log.exception("Message %s of %s breaks what an asset wants", ident, self.queue_url)
+                page.broken[ident] = f"an asset failed on it: {type(error).__name__}: {error}"
+                continue
+            if found:
+                page.wanted.add(ident)
+            yield from found
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield this asset's events outside a shared stream.
 
@@ -107,21 +134,27 @@ class BlobArrivalTrigger(QueueTrigger):
         wanted = ArrivalFilter(**self.wanted)
         async for page in shared_stream:
             page.places.add((account, wanted.container))
-            mine: list[Arrival] = []
             skipped: Counter[str] = Counter()
-            for ident, told in page.told.items():
-                for arrival in told.arrivals:
-                    reason = _reason_to_refuse(arrival, account, page.cloud) or wanted.reason_to_skip(arrival)
-                    if reason:
-                        skipped[reason_of(reason)] += 1
-                    else:
-                        page.wanted.add(ident)
-                        mine.append(arrival)
+            pick = partial(self.pick, wanted=wanted, account=account, cloud=page.cloud, skipped=skipped)
+            mine = list(self.picked(page, pick))
             if skipped:
                 skips = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
                 log.info("Taken %d arrivals for %s/%s; left out: %s", len(mine), wanted.container, wanted.prefix, skips)
             for start in range(0, len(mine), EVENT_SIZE):
                 yield TriggerEvent([arrival.to_wire() for arrival in mine[start : start + EVENT_SIZE]])
+
+    def pick(
+        self, told: events.Message, *, wanted: ArrivalFilter, account: str, cloud: Cloud | None, skipped: Counter[str]
+    ) -> list[Arrival]:
+        """Pick the arrivals of a message that are this asset's, and count the others by their reasons."""
+        mine: list[Arrival] = []
+        for arrival in told.arrivals:
+            reason = _reason_to_refuse(arrival, account, cloud) or wanted.reason_to_skip(arrival)
+            if reason:
+                skipped[reason_of(reason)] += 1
+            else:
+                mine.append(arrival)
+        return mine
 
 
 def _reason_to_refuse(arrival: Arrival, account: str, cloud: Cloud | None) -> str:

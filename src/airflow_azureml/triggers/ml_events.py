@@ -15,6 +15,7 @@ from airflow_azureml.hooks.azureml import AzureMLHook
 from airflow_azureml.triggers.arrivals import EVENT_SIZE, QueueTrigger
 from airflow_azureml.triggers.poller import POLLERS
 from airflow_azureml.triggers.sources import Page
+from airflow_azureml.wire.events import Message
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +51,23 @@ class WorkspaceEventTrigger(QueueTrigger):
     def _pick(self, page: Page, place: str, wanted: AnyFilter) -> list[WorkspaceEvent]:
         picked: dict[object, WorkspaceEvent] = {}
         skipped: Counter[str] = Counter()
-        for ident, event in ((ident, event) for ident, told in page.told.items() for event in told.workspace_events):
-            if event.workspace != place:
-                skipped[f"of workspace {event.workspace}"] += 1
-                continue
-            if isinstance(event, JobEvent):
-                POLLERS.nudge(place, event.job)
-            if reason := wanted.reason_to_skip(event):
-                skipped[reason] += 1
-            else:
-                picked.setdefault(event.key, event)
-                page.wanted.add(ident)
+
+        def _of(told: Message) -> list[WorkspaceEvent]:
+            mine: list[WorkspaceEvent] = []
+            for event in told.workspace_events:
+                if event.workspace != place:
+                    skipped[f"of workspace {event.workspace}"] += 1
+                    continue
+                if isinstance(event, JobEvent):
+                    POLLERS.nudge(place, event.job)
+                if reason := wanted.reason_to_skip(event):
+                    skipped[reason] += 1
+                else:
+                    mine.append(event)
+            return mine
+
+        for event in self.picked(page, _of):
+            picked.setdefault(event.key, event)
         if skipped:
             skips = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
             log.info("Taken %d events of workspace %s; left out: %s", len(picked), place, skips)

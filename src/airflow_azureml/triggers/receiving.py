@@ -253,6 +253,8 @@ class QueueProducer(SharedStreamProducer):
             await self._refuse(message, "rejected by a trigger")
         elif not outcome.is_clean:
             await self._give_back(message, after_s=self._pace.again_s)
+        elif broken := page.broken.get(message.id):
+            await self._refuse(message, broken)
         else:
             told = page.told[message.id]
             try:

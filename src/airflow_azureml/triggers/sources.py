@@ -83,6 +83,7 @@ class Page:
         places: Account and container of the blobs that somebody asked for; every subscriber adds its own.
         workspaces: The workspaces whose events somebody asked for, as `core.ml_events.place_of` writes them.
         wanted: The messages of which some subscriber wanted a blob.
+        broken: What went wrong when a subscriber looked at a message, by id; it is put aside with that, not lost.
     """
 
     number: int
@@ -92,6 +93,7 @@ class Page:
     places: set[tuple[str, str]] = attrs.field(factory=set)
     workspaces: set[str] = attrs.field(factory=set)
     wanted: set[str] = attrs.field(factory=set)
+    broken: dict[str, str] = attrs.field(factory=dict)
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
     @property

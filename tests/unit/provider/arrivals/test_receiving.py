@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import attrs
 import pytest
 from airflow.triggers.shared_stream import SharedStreamManager
 
+from airflow_azureml.core.arrivals import Arrival
 from airflow_azureml.core.dead_letters import LONGEST_REASON, reason_of, without_secrets
 from airflow_azureml.triggers.receiving import Pace
+from airflow_azureml.wire.events import Message
 from tests.unit.provider.arrivals.listening import Listener, message, trigger, until
 from tests.unit.provider.arrivals.memory import URL, MemorySource, trigger_of
 
@@ -47,6 +50,28 @@ async def test_several_receive_at_once_while_there_is_much_and_one_alone_while_t
     assert sorted(map(int, listener.arrivals)) == list(range(1_000))
     assert (busy, idle) == (QUICK.receivers, 1)
     assert asked <= 12
+
+
+async def test_a_message_that_an_asset_cannot_look_at_is_put_aside_and_the_others_are_told(
+    manager: SharedStreamManager,
+) -> None:
+    source = MemorySource(QUICK)
+    kind, _ = trigger_of(source, QUICK)
+
+    class Breaking(kind):  # type: ignore[misc, valid-type]  # a class that is made for each test
+        def pick(self, told: Message, **others: Any) -> list[Arrival]:
+            if told.arrivals[0].path.endswith("2"):
+                raise ValueError("no such luck")
+            return super().pick(told, **others)  # type: ignore[no-any-return]  # as above
+
+    for number in range(4):
+        source.queue.put(message(str(number)))
+    async with Listener(manager, trigger(URL, Breaking), at_once=True) as listener:
+        await until(lambda: not source.queue.messages)
+
+    (refused,) = source.poison.messages.values()
+    assert sorted(listener.arrivals) == ["0", "1", "3"]
+    assert "an asset failed on it: ValueError: no such luck" in json.loads(refused.text)["reason"]
 
 
 async def test_no_more_pages_are_taken_than_may_wait(manager: SharedStreamManager) -> None:
