@@ -13,6 +13,7 @@ from airflow_azureml.core.results import PipelineResult
 from airflow_azureml.operators.pipeline import AzureMLPipelineOperator
 from airflow_azureml.provider import CONNECTION_FIELDS
 from airflow_azureml.watchers import blob_arrivals
+from tests.docs.reading import without_a_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "emulator/README.md", ROOT / "pipelines/README.md", *(ROOT / "docs").rglob("*.md")]
@@ -49,10 +50,7 @@ def test_every_field_of_the_result_is_described() -> None:
 
 @pytest.mark.parametrize("what", [AzureMLPipelineOperator, blob_arrivals], ids=lambda what: what.__name__)
 def test_every_argument_has_its_sentence(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    arguments = set(inspect.signature(what).parameters) - {"kwargs"}  # type: ignore[arg-type]  # both are callable
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(what, but={"kwargs"}) == []
 
 
 def test_every_test_that_the_list_of_pains_names_is_there() -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,28 +14,15 @@ from airflow_azureml.core.drift import DriftPolicy, WindowVerdict, decide, table
 from airflow_azureml.core.findings import Finding
 from airflow_azureml.operators.compaction import AzureMLCompactionOperator
 from airflow_azureml.task_groups.drift import drift_watch
+from tests.docs.reading import told_of, without_a_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs/how-to"
 
-#: Parse a DAG file, and say what is in it: its tasks, what they update, and what schedules it.
-TELL = """
-import runpy, sys
-from airflow.sdk.definitions._internal.contextmanager import DagContext
-DagContext.current_autoregister_module_name = "__main__"
-runpy.run_path(sys.argv[1])
-(dag,) = [dag for dag, _ in DagContext.autoregistered_dags]
-outlets = [outlet.name for task in dag.tasks for outlet in task.outlets]
-print(dag.dag_id, [task.task_id for task in dag.tasks], outlets, "numpy" in sys.modules, "polars" in sys.modules)
-"""
-
 
 @pytest.mark.parametrize("what", [AzureMLCompactionOperator, drift_watch], ids=lambda what: what.__name__)
 def test_every_argument_has_its_sentence(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    arguments = set(inspect.signature(what).parameters)  # type: ignore[arg-type]  # both are callable
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(what) == []
 
 
 def test_every_count_is_described() -> None:
@@ -76,13 +59,9 @@ def test_the_table_that_is_shown_is_what_is_written() -> None:
 def test_a_dag_that_is_shown_is_parsed_without_what_its_tasks_need(
     name: str, tasks: list[str], outlet: str, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TELL, str(ROOT / f"dags/{name}.py")],
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    outlets = "[outlet.name for task in dag.tasks for outlet in task.outlets]"
+    ask = f"print(dag.dag_id, [task.task_id for task in dag.tasks], {outlets}, heavy)"
+    told = told_of(ROOT / f"dags/{name}.py", ask, home=tmp_path)
 
-    assert done.stdout.splitlines()[-1] == f"{name} {tasks} {[outlet]} False False"
+    assert told.splitlines()[-1] == f"{name} {tasks} {[outlet]} []"
     assert len((ROOT / f"dags/{name}.py").read_text().splitlines()) < 80

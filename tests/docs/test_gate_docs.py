@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from airflow.sdk import DAG
 from airflow_azureml.core import gate_policy
 from airflow_azureml.core.evaluation import Evaluation
 from airflow_azureml.operators.gate import AzureMLGateOperator, AzureMLReevaluateOperator
+from tests.docs.reading import without_a_sentence
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/gate.md"
 
@@ -53,6 +53,4 @@ def test_the_dag_that_is_shown_is_one_and_its_gate_stands_between_training_and_r
 
 @pytest.mark.parametrize("operator", [AzureMLGateOperator, AzureMLReevaluateOperator], ids=lambda one: one.__name__)
 def test_every_argument_has_its_sentence(operator: Any) -> None:
-    arguments = set(inspect.signature(operator).parameters) - {"kwargs"}
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in (inspect.getdoc(operator) or "")] == []
+    assert without_a_sentence(operator, but={"kwargs"}) == []

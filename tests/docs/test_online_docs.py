@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from airflow_azureml.operators.online import (
 )
 from airflow_azureml.operators.serving import AzureMLServingOperator
 from airflow_azureml.task_groups.batch_switch import batch_switch
+from tests.docs.reading import without_a_sentence
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/how-to/online-endpoints.md").read_text()
 OPERATORS = (
@@ -41,10 +41,7 @@ OPERATORS = (
 
 @pytest.mark.parametrize("what", [*OPERATORS, batch_switch], ids=lambda what: what.__name__)
 def test_every_argument_has_its_sentence(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    arguments = set(inspect.signature(what).parameters)  # type: ignore[arg-type]  # all are callable
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(what) == []
 
 
 def test_every_figure_of_the_live_metrics_is_described() -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +17,11 @@ from airflow_azureml.operators.promotion import (
     AzureMLPromotionPlanOperator,
 )
 from airflow_azureml.task_groups.promotion import Environment, Training, promote_code, promote_hybrid, promote_model
+from tests.docs.reading import told_of, without_a_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/how-to/promotion.md").read_text()
 MOST_LINES = 80
-#: Parse a DAG file, and say what is in it, and what was loaded for that.
-TELL = """
-import runpy, sys
-from airflow.sdk.definitions._internal.contextmanager import DagContext
-DagContext.current_autoregister_module_name = "__main__"
-runpy.run_path(sys.argv[1])
-(dag,) = [dag for dag, _ in DagContext.autoregistered_dags]
-print(dag.dag_id, bool(dag.doc_md), [name for name in ("azure", "numpy", "polars", "aiohttp") if name in sys.modules])
-"""
 
 
 @pytest.mark.parametrize(
@@ -46,10 +34,7 @@ print(dag.dag_id, bool(dag.doc_md), [name for name in ("azure", "numpy", "polars
     ids=lambda what: what.__name__,
 )
 def test_every_argument_has_its_sentence(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    arguments = set(inspect.signature(what).parameters)  # type: ignore[arg-type]  # all are callable
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(what) == []
 
 
 def test_the_dag_that_is_shown_is_one_with_the_tasks_of_the_table_in_each_environment() -> None:
@@ -82,15 +67,10 @@ def test_a_dag_that_users_copy_is_short_has_its_page_and_is_parsed_without_what_
     name: str, tmp_path: Path
 ) -> None:
     file = ROOT / f"dags/{name}.py"
-    done = subprocess.run(
-        [sys.executable, "-c", TELL, str(file)],
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ask = "print(dag.dag_id, bool(dag.doc_md), heavy)"
+    told = told_of(file, ask, home=tmp_path)
 
-    assert done.stdout.splitlines()[-1] == f"{name} True []"
+    assert told.splitlines()[-1] == f"{name} True []"
     assert len(file.read_text().splitlines()) < MOST_LINES
     pages = [page.read_text() for page in (ROOT / "docs/how-to").glob("*.md")]
     assert any(f"](../../dags/{name}.py)" in page for page in pages)

@@ -14,6 +14,7 @@ from airflow_azureml.core.marked import Marked
 from airflow_azureml.core.members import Members
 from airflow_azureml.core.smoke_runs import smoke_runs_of
 from airflow_azureml.operators.publish import AzureMLPublishPipelineOperator
+from tests.docs.reading import without_a_sentence
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/publish.md"
 TEXT = PAGE.read_text()
@@ -54,10 +55,7 @@ def test_every_field_of_an_environment_and_every_kind_of_file_is_described() -> 
 
 
 def test_every_argument_of_the_operator_has_its_sentence() -> None:
-    told = inspect.getdoc(AzureMLPublishPipelineOperator) or ""
-    arguments = set(inspect.signature(AzureMLPublishPipelineOperator.__init__).parameters) - {"self", "kwargs"}
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(AzureMLPublishPipelineOperator, but={"self", "kwargs"}) == []
 
 
 def test_every_field_of_what_the_task_returns_is_described() -> None:

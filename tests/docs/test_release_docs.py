@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +16,11 @@ from airflow_azureml.operators.profile import AzureMLProfileOperator, AzureMLSet
 from airflow_azureml.operators.release import AzureMLPlanReleaseOperator
 from airflow_azureml.operators.smoke import AzureMLSmokeTestOperator
 from airflow_azureml.task_groups.release import Profiling, Stage, release
+from tests.docs.reading import told_of, without_a_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/how-to/release.md"
 FILE = ROOT / "dags/release_on_registration.py"
-#: Parse a DAG file, and say what is in it, and what was loaded for that.
-TELL = """
-import runpy, sys
-from airflow.sdk.definitions._internal.contextmanager import DagContext
-DagContext.current_autoregister_module_name = "__main__"
-runpy.run_path(sys.argv[1])
-(dag,) = [dag for dag, _ in DagContext.autoregistered_dags]
-print(dag.dag_id, len(dag.tasks), [name for name in ("azure", "numpy", "polars", "aiohttp") if name in sys.modules])
-"""
 
 
 @pytest.mark.parametrize(
@@ -44,10 +32,7 @@ print(dag.dag_id, len(dag.tasks), [name for name in ("azure", "numpy", "polars",
     ids=lambda what: what.__name__,
 )
 def test_every_argument_has_its_sentence(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    arguments = set(inspect.signature(what).parameters)  # type: ignore[arg-type]  # all are callable
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(what) == []
 
 
 def test_the_smoke_tests_that_are_shown_are_smoke_tests() -> None:
@@ -76,16 +61,11 @@ def test_the_table_names_every_task_of_the_group() -> None:
 
 
 def test_the_dag_that_is_shown_is_parsed_without_what_its_tasks_need(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TELL, str(FILE)],
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ask = "print(dag.dag_id, len(dag.tasks), heavy)"
+    told = told_of(FILE, ask, home=tmp_path)
 
     # The champion, eight tasks of the release, and of its rollout: to 10 %, an approval, the rest, and the end.
-    assert done.stdout.splitlines()[-1] == "release_on_registration 15 []"
+    assert told.splitlines()[-1] == "release_on_registration 15 []"
     assert len(FILE.read_text().splitlines()) < 80
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,21 +14,11 @@ from airflow_azureml.core.rollout import Limits, Policy
 from airflow_azureml.operators.rollout import AzureMLBeginRolloutOperator, AzureMLRolloutOperator
 from airflow_azureml.operators.rollout_guard import AzureMLRolloutGuardOperator
 from airflow_azureml.task_groups.rollout import rollout
+from tests.docs.reading import told_of, without_a_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/how-to/rollout.md").read_text()
 FILE = ROOT / "dags/rollout_guard.py"
-#: Parse a DAG file, and say what is in it, and what was loaded for that.
-TELL = """
-import runpy, sys
-from airflow.sdk.definitions._internal.contextmanager import DagContext
-DagContext.current_autoregister_module_name = "__main__"
-runpy.run_path(sys.argv[1])
-(dag,) = [dag for dag, _ in DagContext.autoregistered_dags]
-(task,) = dag.tasks
-loaded = [name for name in ("azure", "numpy", "polars", "aiohttp") if name in sys.modules]
-print(dag.dag_id, dag.catchup, dag.max_active_runs, task.task_id, task.expand_input.value["conn_id"], loaded)
-"""
 
 
 @pytest.mark.parametrize(
@@ -40,10 +27,7 @@ print(dag.dag_id, dag.catchup, dag.max_active_runs, task.task_id, task.expand_in
     ids=lambda what: what.__name__,
 )
 def test_every_argument_has_its_sentence(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    arguments = set(inspect.signature(what).parameters)  # type: ignore[arg-type]  # all are callable
-
-    assert [name for name in sorted(arguments) if f"{name}:" not in told] == []
+    assert without_a_sentence(what) == []
 
 
 def test_every_limit_is_described() -> None:
@@ -66,15 +50,14 @@ def test_the_page_says_how_many_are_remembered() -> None:
 
 
 def test_the_guard_is_parsed_without_what_its_task_needs_and_looks_after_each_connection(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TELL, str(FILE)],
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path), "ROLLOUT_CONNECTIONS": "azureml_qa, azureml_production"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ask = """
+(task,) = dag.tasks
+connections = task.expand_input.value["conn_id"]
+print(dag.dag_id, dag.catchup, dag.max_active_runs, task.task_id, connections, heavy)
+"""
+    told = told_of(FILE, ask, home=tmp_path, ROLLOUT_CONNECTIONS="azureml_qa, azureml_production")
 
-    assert done.stdout.splitlines()[-1] == "rollout_guard False 1 guard ['azureml_qa', 'azureml_production'] []"
+    assert told.splitlines()[-1] == "rollout_guard False 1 guard ['azureml_qa', 'azureml_production'] []"
     assert len(FILE.read_text().splitlines()) < 80
 
 
