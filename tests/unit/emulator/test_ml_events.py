@@ -287,7 +287,7 @@ def test_the_course_of_a_job_without_a_script_is_not_known(store: WatchedStore) 
     [
         ("models", MLEventQueue("models")),
         ("models:ModelRegistered", MLEventQueue("models", ("ModelRegistered",))),
-        ("q:RunCompleted,RunStatusChanged", MLEventQueue("q", ("RunCompleted", "RunStatusChanged"))),
+        ("runs:RunCompleted,RunStatusChanged", MLEventQueue("runs", ("RunCompleted", "RunStatusChanged"))),
     ],
 )
 def test_the_option_names_a_queue_and_types(text: str, queue: MLEventQueue) -> None:
@@ -295,7 +295,8 @@ def test_the_option_names_a_queue_and_types(text: str, queue: MLEventQueue) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(":RunCompleted", "names no queue"), ("q:DatasetDriftDetected", "is none of ModelRegistered")]
+    ("text", "said"),
+    [(":RunCompleted", "names no queue"), ("drift:DatasetDriftDetected", "is none of ModelRegistered")],
 )
 def test_a_wrong_option_is_one_sentence(text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):

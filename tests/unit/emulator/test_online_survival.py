@@ -194,10 +194,9 @@ def test_what_is_being_changed_is_not_changed_by_another(site: Site) -> None:
 
 def test_what_a_workspace_serves_ends_with_it_and_its_names_are_free_again(site: Site) -> None:
     other = attrs.evolve(site, workspace=WORKSPACE_ID.replace("/workspaces/local", "/workspaces/passing"))
-    other.put(other.workspace, {"location": "westeurope", "properties": {}})
-    other.deploy()
-
     with site.client() as client:
+        client.put(other.workspace, json={"location": "westeurope", "properties": {}}).raise_for_status()
+        other.deploy()
         taken = client.put(site.path, json={"properties": {}})
         client.delete(other.workspace).raise_for_status()
         wait_for(lambda: not site.processes(), "its processes have ended")
