@@ -147,7 +147,9 @@ def test_a_backfill_of_partitions_scores_what_is_in_their_windows_once_and_what_
 
         def _over() -> bool:
             runs = batches.runs(dag)
-            return len(runs) == count and all(run["state"] in OVER for run in runs)
+            fills = batches.airflow.call("GET", "/api/v2/backfills", dag_id=dag)["backfills"]
+            ended = all(run["state"] in OVER for run in runs) and all(fill["completed_at"] for fill in fills)
+            return len(runs) == count and ended
 
         assert wait_until(_over, deadline_s=300), batches.runs(dag)
 

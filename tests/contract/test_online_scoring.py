@@ -105,7 +105,8 @@ def test_latencies_are_those_of_a_deployment_in_its_minute(scoring: Scoring) -> 
         for name, one in found.items()
     }
     assert [len(each) for each in points.values()] == [2, 2]
-    assert 300 <= points["RequestLatency_P50"][0] < 900 <= points["RequestLatency_P99"][0]
+    # Who sleeps and who measures have different clocks: 1 % is theirs.
+    assert 297 <= points["RequestLatency_P50"][0] < 891 <= points["RequestLatency_P99"][0]
     assert points["RequestLatency_P50"][1] == points["RequestLatency_P99"][1] >= 594
     assert {one["unit"] for one in found.values()} == {"MilliSeconds"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -81,28 +82,38 @@ class Chain:
     numbers: Numbers
     key: str
 
-    def begin(self, dag: str, sha: str, *, at: str = "north") -> subprocess.Popen[str]:
-        """Start a run in one of the Airflows."""
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def begun(self, dag: str, sha: str, *, at: str) -> Iterator[subprocess.Popen[str]]:
+        """Start a run in one of the Airflows; it is over with the block, however that ends."""
+        with subprocess.Popen(
             [sys.executable, "-c", RUN, dag, sha],
             env=self.homes[at].environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
-    def end(self, process: subprocess.Popen[str]) -> Run:
-        """Wait for its end."""
-        try:
-            log, _ = process.communicate(timeout=300)
-        finally:
-            process.kill()
-        assert process.returncode == 0, log[-8000:]
-        return Run(**json.loads(log.splitlines()[-1]), log=log)
+    def race(self, dag: str, *shas: str) -> list[Run]:
+        """Run commits at the same time, each in an Airflow of its own, to their ends."""
+        ended = []
+        with contextlib.ExitStack() as stack:
+            begun = [
+                stack.enter_context(self.begun(dag, sha, at=at)) for sha, at in zip(shas, self.homes, strict=False)
+            ]
+            for process in begun:
+                log, _ = process.communicate(timeout=600)
+                assert process.returncode == 0, log[-8000:]
+                ended.append(Run(**json.loads(log.splitlines()[-1]), log=log))
+        return ended
 
     def promote(self, dag: str, sha: str) -> Run:
-        """Run it to its end."""
-        return self.end(self.begin(dag, sha))
+        """Run a commit to its end."""
+        (run,) = self.race(dag, sha)
+        return run
 
     def get(self, environment: str, path: str) -> Any:
         """Look at something of a workspace."""
@@ -271,8 +282,7 @@ def test_two_commits_that_race_end_with_one_champion_and_each_trains_its_own_cod
     before = chain.reigns
     shas = {chain.numbers.commit(rmse=30): 30.0, chain.numbers.commit(rmse=20): 20.0}
 
-    begun = [chain.begin("unreleased", sha, at=home) for sha, home in zip(shas, chain.homes, strict=True)]
-    ended = {sha: chain.end(process) for sha, process in zip(shas, begun, strict=True)}
+    ended = dict(zip(shas, chain.race("unreleased", *shas), strict=True))
 
     (champion,) = chain.champions
     new = chain.reigns[len(before) :]
@@ -295,7 +305,7 @@ def test_one_commit_twice_at_once_is_registered_and_crowned_once(chain: Chain) -
     before = chain.reigns
     sha = chain.numbers.commit(rmse=10)
 
-    ended = [chain.end(each) for each in [chain.begin("unreleased", sha, at=home) for home in chain.homes]]
+    ended = chain.race("unreleased", sha, sha)
 
     assert {run.state for run in ended} == {"success"}, [run.why for run in ended]
     assert sorted(run.outcome[0] for run in ended) == ["promoted", "rejected"]
