@@ -7,9 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 import httpx
@@ -83,17 +84,18 @@ class Chain:
     key: str
 
     @contextlib.contextmanager
-    def begun(self, dag: str, sha: str, *, at: str) -> Iterator[subprocess.Popen[str]]:
-        """Start a run in one of the Airflows; it is over with the block, however that ends."""
-        with subprocess.Popen(
-            [sys.executable, "-c", RUN, dag, sha],
-            env=self.homes[at].environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+    def begun(self, dag: str, sha: str, *, at: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
+        """Start a run in one of the Airflows; it is over with the block, however that ends.
+
+        What it says goes into a file: in a pipe that nobody reads yet, it would wait, and the other run for it.
+        """
+        command = [sys.executable, "-c", RUN, dag, sha]
+        with (
+            tempfile.TemporaryFile("w+") as log,
+            subprocess.Popen(command, env=self.homes[at].environment, stdout=log, stderr=subprocess.STDOUT) as process,
+        ):
             try:
-                yield process
+                yield process, log
             finally:
                 process.kill()
 
@@ -104,10 +106,12 @@ class Chain:
             begun = [
                 stack.enter_context(self.begun(dag, sha, at=at)) for sha, at in zip(shas, self.homes, strict=False)
             ]
-            for process in begun:
-                log, _ = process.communicate(timeout=600)
-                assert process.returncode == 0, log[-8000:]
-                ended.append(Run(**json.loads(log.splitlines()[-1]), log=log))
+            for process, log in begun:
+                code = process.wait(timeout=600)
+                log.seek(0)
+                said = log.read()
+                assert code == 0, said[-8000:]
+                ended.append(Run(**json.loads(said.splitlines()[-1]), log=said))
         return ended
 
     def promote(self, dag: str, sha: str) -> Run:
